@@ -1,0 +1,1 @@
+"""Keystile: API keys in, JWTs out, beside the Keycloak you already run."""

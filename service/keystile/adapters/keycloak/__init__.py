@@ -1,0 +1,1 @@
+"""Keycloak as the directory, and the events that tell of changes made there."""

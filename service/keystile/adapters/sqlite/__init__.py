@@ -1,0 +1,1 @@
+"""The embedded store: owners, records and the change log in one SQLite file."""

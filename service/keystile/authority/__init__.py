@@ -1,0 +1,1 @@
+"""The rules of Keystile, which meet I/O only through ports."""

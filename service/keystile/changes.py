@@ -1,0 +1,98 @@
+"""Changes as the change log says them, positions in it, and floors: the lowest generation that counts.
+
+Redis is not trusted: whoever can write to it can at most delay a revocation by the freshness of a verdict.
+So whatever is read from there carries a MAC, and can only take access away.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from keystile.peppers import Peppers
+
+ALL_GENERATIONS = 2**53  # a kill of every generation there can be
+FLOOR_TTL = 400 * 86_400.0
+_MAC_HEX = 64
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in one life of the log; positions of different incarnations cannot be compared."""
+
+    incarnation: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One entry. Moments are epoch seconds.
+
+    It names a key, an owner or both. *kills_below* kills JWTs and verdicts of that key whose generation is
+    lower, from *kills_from* on; 0 kills nothing. *dead*: no generation will ever count again. *floor_until*
+    above 0 keeps the kill as a floor until then.
+    """
+
+    key_id: str = ""
+    owner_id: str = ""
+    gen: int = 0
+    kills_below: int = 0
+    kills_from: float = 0.0
+    dead: bool = False
+    floor_until: float = 0.0
+    at: float = 0.0
+
+    @property
+    def floor(self) -> Floor | None:
+        """The floor this change leaves behind, if it does."""
+        if not self.floor_until:
+            return None
+        return Floor(key_id=self.key_id, gen=self.kills_below, dead=self.dead, until=self.floor_until)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """The lowest generation of a key that counts; *dead*: none does. *until* is in epoch seconds."""
+
+    key_id: str
+    gen: int
+    dead: bool
+    until: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollMark:
+    """The moment (epoch seconds, by Keycloak's clock) up to which admin events were followed completely."""
+
+    polled_at: float
+    complete: bool = True
+
+
+Signed = TypeVar("Signed", Change, Floor, PollMark)
+
+
+def sign(what: Change | Floor | PollMark, peppers: Peppers) -> str:
+    """Return the text form: MAC under the current pepper, then JSON. The kind is under the MAC too."""
+    body = json.dumps(asdict(what), separators=(",", ":"))
+    return peppers.current.log.digest(_labelled(type(what), body)).hex() + body
+
+
+def unsign(kind: type[Signed], text: str, peppers: Peppers) -> Signed | None:
+    """Read what `sign` wrote, or return None: not signed under any pepper we know, or not of this kind.
+
+    Retired peppers count here: a change can only take access away.
+    """
+    mac, body = text[:_MAC_HEX], text[_MAC_HEX:]
+    message = _labelled(kind, body)
+    if not any(secrets.compare_digest(p.log.digest(message).hex().encode(), mac.encode()) for p in peppers.all):
+        return None
+    fields = json.loads(body)
+    known = {name: fields[name] for name in kind.__dataclass_fields__ if name in fields}
+    return kind(**known)
+
+
+def _labelled(kind: type[object], body: str) -> bytes:
+    return f"{kind.__name__}:{body}".encode()

@@ -1,0 +1,86 @@
+"""What a JWT says: audience, scopes and claims of one exchange (RFC 9068, section 2.2)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from keystile.errors import RequestError
+from keystile.policy import RESERVED_SCOPES, held_scopes
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
+    from keystile.policy import RequestContext
+    from keystile.records import KeyRecord, Owner
+
+MAX_URI = 512
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # RFC 6749, appendix A.4
+_MAX_SCOPES = 50
+_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one exchange gives: exactly one audience, and scopes (none: the JWT has no `scope`)."""
+
+    audience: str
+    scopes: tuple[str, ...]
+
+
+def grant(record: KeyRecord, context: RequestContext) -> Grant:
+    """Return what *record* gives for a request that `decide` allowed. Reserved scopes come only by name."""
+    audience = context.audience or context.rules.default_audience
+    if context.scopes:
+        return Grant(audience, context.scopes)
+    held = held_scopes(record, context.rules)
+    return Grant(audience, tuple(scope for scope in held if scope not in RESERVED_SCOPES))
+
+
+def claims_of(
+    record: KeyRecord, owner: Owner, granted: Grant, issuer: str, now: datetime, ttl: timedelta
+) -> dict[str, Any]:
+    """Return the claims of a JWT that outlives neither *ttl* nor its key."""
+    expires_at = now + ttl if record.expires_at is None else min(now + ttl, record.expires_at)
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": owner.id,
+        "aud": granted.audience,
+        "exp": int(expires_at.timestamp()),
+        "iat": int(now.timestamp()),
+        "jti": secrets.token_urlsafe(16),
+        "client_id": record.key_id,
+        "gen": record.gen,
+        "env": record.environment,
+    }
+    if granted.scopes:
+        claims["scope"] = " ".join(granted.scopes)
+    if record.policy.projects:
+        claims["projects"] = list(record.policy.projects)
+    return claims
+
+
+def parse_scope(text: str) -> tuple[str, ...]:
+    """Read a `scope` parameter (RFC 6749, 3.3), duplicates dropped; raises `invalid_scope`."""
+    scopes = tuple(dict.fromkeys(text.split(" "))) if text else ()
+    if len(scopes) > _MAX_SCOPES or not all(_SCOPE_TOKEN.fullmatch(scope) for scope in scopes):
+        raise RequestError("invalid_scope", "scope is a space-separated list of scope tokens")
+    return scopes
+
+
+def parse_resource(text: str) -> str:
+    """Check a `resource` or `audience` parameter: an absolute URI without fragment (RFC 8707, section 2)."""
+    if len(text) > MAX_URI or not _URI.fullmatch(text) or not _splits(text):
+        raise RequestError("invalid_target", "resource is an absolute URI without a fragment")
+    return text
+
+
+def _splits(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return bool(parts.scheme and (parts.netloc or parts.path))

@@ -1,0 +1,112 @@
+"""Every exception Keystile raises on purpose, and the reasons a presented key can be refused for.
+
+KeystileError
+├── KeyRefusedError         the presented credential proves nothing, or its key may not be used
+├── RequestError            the request itself is wrong; the caller may know why
+├── CannotTellError         something that would know did not answer: 503, never 401
+├── TooManyFailuresError    this address spent its failures: 429
+├── ChangeRefusedError      a change to a key or owner is not possible
+│   ├── OwnerUnknownError
+│   ├── KeyUnknownError
+│   ├── TooManyKeysError
+│   ├── RecordTooLargeError
+│   └── AttributesUndeclaredError
+└── ConfigurationError      settings or a deployment that cannot work
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a presented credential was refused: for the audit log and the metrics, never for the caller."""
+
+    MALFORMED = "malformed"
+    FORGED = "forged"
+    UNKNOWN = "unknown"
+    WRONG_SECRET = "wrong_secret"  # noqa: S105 - a reason's name
+    UNREADABLE = "unreadable"
+    DUPLICATE = "duplicate_key_id"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    OWNER_DISABLED = "owner_disabled"
+    TEST_KEY = "test_key"
+    ID_MISMATCH = "id_mismatch"
+    AUDIENCE_DENIED = "audience_denied"
+    SCOPE_DENIED = "scope_denied"
+    JWT_INVALID = "jwt_invalid"
+    JWT_KILLED = "jwt_killed"
+
+
+class KeystileError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class KeyRefusedError(KeystileError):
+    """A presented credential was refused; *reason* stays inside, callers see one uniform answer."""
+
+    def __init__(self, reason: Reason, *, key_id: str | None = None, owner: str | None = None) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+        self.key_id = key_id
+        self.owner = owner
+
+
+@dataclass(slots=True)
+class RequestError(KeystileError):
+    """A request that cannot be answered as asked: *error* is the wire word, *description* never holds a key."""
+
+    error: str
+    description: str
+    status: int = 400
+
+    def __str__(self) -> str:
+        """Return the wire word and its description."""
+        return f"{self.error}: {self.description}"
+
+
+class CannotTellError(KeystileError):
+    """Whoever would know did not answer in time; try again after *retry_after* seconds."""
+
+    def __init__(self, what: str, *, retry_after: int = 1) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
+
+
+class TooManyFailuresError(KeystileError):
+    """The caller's address spent its failed look-ups; *retry_after* is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("too many failed look-ups from this address")
+        self.retry_after = retry_after
+
+
+class ChangeRefusedError(KeystileError):
+    """A change cannot be made; the message says why and what would help."""
+
+
+class OwnerUnknownError(ChangeRefusedError):
+    """No such owner in the store."""
+
+
+class KeyUnknownError(ChangeRefusedError):
+    """No such key in the store."""
+
+
+class TooManyKeysError(ChangeRefusedError):
+    """The owner already holds as many live keys as the deployment allows."""
+
+
+class RecordTooLargeError(ChangeRefusedError):
+    """The key record would not fit into its attribute."""
+
+
+class AttributesUndeclaredError(ChangeRefusedError):
+    """Keycloak would drop what we write: the user profile does not declare our attributes."""
+
+
+class ConfigurationError(KeystileError):
+    """The settings, or the deployment they point at, cannot work; the message says how to mend it."""

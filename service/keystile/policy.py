@@ -1,0 +1,132 @@
+"""The one decision behind every door: whether this record, of this owner, may be used for this request now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from keystile.errors import Reason
+from keystile.records import KeyRecord, Owner, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+RESERVED_SCOPES = frozenset({"keys:read", "keys:write", "keys:admin", "introspect"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the deployment says about every key. *audiences* and *scopes* of None mean: any.
+
+    *forbidden_audiences* (the realm issuer) and every URL below them are never allowed.
+    """
+
+    default_audience: str
+    accept_test_keys: bool = True
+    audiences: frozenset[str] | None = None
+    forbidden_audiences: tuple[str, ...] = ()
+    scopes: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """What is known of a request, and what it asks for. *address* is the client's, behind trusted proxies."""
+
+    rules: Rules
+    door: str = ""
+    address: str = ""
+    method: str = ""
+    path: str = ""
+    client_id: str | None = None
+    scopes: tuple[str, ...] = ()
+    audience: str | None = None
+    actor: str | None = None
+    request_id: str = field(default="", compare=False)
+
+
+def decide(record: KeyRecord, owner: Owner, context: RequestContext, now: datetime) -> Reason | None:
+    """Return None if the proved key may be used for this request, else why not.
+
+    Whoever calls this has proved the secret before, so only the holder of a key can cause these answers.
+    """
+    for check in _CHECKS:
+        reason = check(record, owner, context, now)
+        if reason is not None:
+            return reason
+    return None
+
+
+def audience_is_allowed(audience: str, record_audiences: tuple[str, ...], rules: Rules) -> bool:
+    """Tell whether a JWT for *audience* may be made: the default one always, others by key and deployment."""
+    if audience == rules.default_audience:
+        return True
+    return audience in record_audiences and may_be_listed(audience, rules)
+
+
+def may_be_listed(audience: str, rules: Rules) -> bool:
+    """Tell whether the deployment lets *audience* stand on a key's list."""
+    if rules.audiences is not None and audience not in rules.audiences:
+        return False
+    return not any(audience == base or audience.startswith(base + "/") for base in rules.forbidden_audiences)
+
+
+def held_scopes(record: KeyRecord, rules: Rules) -> tuple[str, ...]:
+    """Return the scopes this key still holds, reserved ones included."""
+    if rules.scopes is None:
+        return record.policy.scopes
+    return tuple(scope for scope in record.policy.scopes if scope in rules.scopes | RESERVED_SCOPES)
+
+
+def _check_client_id(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
+    named = context.client_id
+    return Reason.ID_MISMATCH if named is not None and named != record.key_id else None
+
+
+def _check_status(record: KeyRecord, _owner: Owner, _context: RequestContext, _now: datetime) -> Reason | None:
+    return _BY_STATUS[record.status]
+
+
+def _check_expiry(record: KeyRecord, _owner: Owner, _context: RequestContext, now: datetime) -> Reason | None:
+    return Reason.EXPIRED if record.is_expired(now) else None
+
+
+def _check_owner(_record: KeyRecord, owner: Owner, _context: RequestContext, _now: datetime) -> Reason | None:
+    return None if owner.enabled else Reason.OWNER_DISABLED
+
+
+def _check_environment(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
+    if record.environment == "test" and not context.rules.accept_test_keys:
+        return Reason.TEST_KEY
+    return None
+
+
+def _check_audience(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
+    asked = context.audience
+    if asked is None or audience_is_allowed(asked, record.policy.audiences, context.rules):
+        return None
+    return Reason.AUDIENCE_DENIED
+
+
+def _check_scopes(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
+    if not context.scopes:
+        return None
+    held = held_scopes(record, context.rules)
+    return (
+        None
+        if all(scope in held and not scope.startswith("keys:") for scope in context.scopes)
+        else Reason.SCOPE_DENIED
+    )
+
+
+_BY_STATUS = {Status.ACTIVE: None, Status.SUSPENDED: Reason.SUSPENDED, Status.REVOKED: Reason.REVOKED}
+
+_CHECKS: tuple[Callable[[KeyRecord, Owner, RequestContext, datetime], Reason | None], ...] = (
+    _check_client_id,
+    _check_status,
+    _check_expiry,
+    _check_owner,
+    _check_environment,
+    _check_audience,
+    _check_scopes,
+)

@@ -1,0 +1,282 @@
+"""The ports: what the authority relies on, and what each may be trusted for.
+
+Every call has a deadline of its own and answers with a value, with "not there" (None or an empty tuple), or
+raises `CannotTellError`. Nothing here retries for ever. Moments that are floats are epoch seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from keystile.changes import Change, Floor, PollMark, Position
+    from keystile.keys import ApiKey
+    from keystile.records import Owner
+    from keystile.verdicts import Verdict
+
+Clock = Callable[[], "datetime"]
+"""The wall clock: aware, UTC."""
+
+Ticks = Callable[[], float]
+"""A monotonic clock in seconds, for freshness and waits: nobody can step it."""
+
+OwnerChange = Callable[["Owner"], "Owner"]
+"""A pure change of an owner's records. It may be called again on a newer owner, and may raise a
+`ChangeRefusedError`, which leaves everything as it was."""
+
+
+class Directory(Protocol):
+    """Owners and their key records.
+
+    Trusted for what it holds: whoever can write to it can issue keys. `update` is atomic against every other
+    `update` of that owner, in any process, while the deployment's lock is kept; nothing else an owner holds is lost.
+    """
+
+    async def find(self, lookup: str) -> tuple[Owner, ...]:
+        """Return the owners (at most two: two is already wrong) with that look-up value, fresh from the store.
+
+        An empty answer means unknown: a directory that cannot vouch for it raises `CannotTellError`.
+        """
+        ...
+
+    async def owner(self, owner_id: str) -> Owner | None:
+        """Return that owner, fresh from the store."""
+        ...
+
+    async def owner_named(self, username: str) -> Owner | None:
+        """Return the owner of that username (service accounts included), fresh from the store."""
+        ...
+
+    async def adopt(self, username: str) -> Owner:
+        """Return that owner, creating it where the store may; else raises `OwnerUnknownError`."""
+        ...
+
+    async def update(self, owner_id: str, change: OwnerChange, *, urgent: bool = False) -> Owner:
+        """Apply *change*, read back, and return the owner as stored.
+
+        An *urgent* change (revoke, suspend) goes on without the deployment's lock where that is out of reach.
+        Raises `OwnerUnknownError`, what *change* raises, or `CannotTellError` when the outcome is unknown.
+        """
+        ...
+
+    async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
+        """Return one page of owners that hold keys, and the cursor of the next page ("" at the end)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What a cache knows of a presented key: a verdict if it has one, and the floor of its key if there is one."""
+
+    verdict: Verdict | None = None
+    floor: Floor | None = None
+
+
+class VerdictCache(Protocol):
+    """Verdicts by presented key. Not trusted to keep anything, and never able to turn a refusal into an acceptance.
+
+    It answers only with verdicts whose seal is whole; whether a verdict still counts is for the caller to judge.
+    """
+
+    async def get(self, key: ApiKey) -> Cached:
+        """Return what is known of *key*, in one round trip. Raises `CannotTellError` when out of reach."""
+        ...
+
+    async def put(self, key: ApiKey, verdict: Verdict) -> None:
+        """Keep *verdict* for *key* for a while. Raises `CannotTellError` when out of reach."""
+        ...
+
+    async def floor(self, key_id: str) -> Floor | None:
+        """Return the floor of that key. Raises `CannotTellError` when out of reach."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """What one read of the change log told.
+
+    *position*: where the log stood. *changes*: what came after the position asked for, oldest first. *whole*:
+    False if something may be missing between the two (another incarnation, trimmed, cut): older verdicts are void.
+    *polled*: the last complete poll of admin events, None where nobody polls. *dropped*: entries whose MAC was wrong.
+    """
+
+    position: Position
+    changes: tuple[Change, ...] = ()
+    whole: bool = True
+    polled: PollMark | None = None
+    dropped: int = 0
+
+
+class ChangeLog(Protocol):
+    """One log per deployment: every process reads it every tenth of a second and obeys it.
+
+    `read` succeeds only if the log could also have been written to at that moment: hearing nothing then proves
+    that nothing was said. An entry is durable when `append` returns.
+    """
+
+    async def append(self, change: Change) -> Position:
+        """Append *change* (its floor too) and return its position. Raises `CannotTellError`."""
+        ...
+
+    async def mark_polled(self, mark: PollMark) -> None:
+        """Say that admin events were followed completely up to that moment. Raises `CannotTellError`."""
+        ...
+
+    async def read(self, after: Position | None) -> LogPage:
+        """Return what was appended after that position; None: all that is kept. Raises `CannotTellError`."""
+        ...
+
+
+class TokenIssuer(Protocol):
+    """Makes and checks our JWTs."""
+
+    @property
+    def issuer(self) -> str:
+        """The `iss` of every JWT, byte for byte as configured."""
+        ...
+
+    async def mint(self, claims: dict[str, Any]) -> str:
+        """Return the signed JWT. Raises `CannotTellError` where somebody else signs and is out of reach."""
+        ...
+
+    def verify(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of one of our own unexpired JWTs, else None. The audience is for the caller to judge."""
+        ...
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public keys (RFC 7517): next, current, previous."""
+        ...
+
+
+class FailureLimiter(Protocol):
+    """Counts failed look-ups per client address (an IPv6 client is its /64)."""
+
+    async def wait(self, address: str) -> int:
+        """Return 0 while the address may fail again, else the seconds until it may. Never raises."""
+        ...
+
+    async def fail(self, address: str, tag: str) -> None:
+        """Count one failed look-up, once a minute for each distinct key *tag*. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One audited event. *owner* is an id or username, *detail* holds no secret."""
+
+    event: str
+    outcome: str
+    key_id: str | None = None
+    owner: str | None = None
+    address: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+    count: int | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class AuditLog(Protocol):
+    """Where audit lines go. Losing a line is reported, never raised: a full disk must not stop a revocation."""
+
+    def record(self, event: AuditEvent) -> None:
+        """Write one line, now."""
+        ...
+
+
+class Leases(Protocol):
+    """Named leases: at most one holder at a time in the whole deployment, while what keeps them is not lost."""
+
+    async def take(self, name: str, ttl: float) -> str | None:
+        """Return a token if the lease was free and is now ours for *ttl* seconds, else None.
+
+        Raises `CannotTellError` when out of reach.
+        """
+        ...
+
+    async def renew(self, name: str, token: str, ttl: float) -> bool:
+        """Keep a lease for another *ttl* seconds; False if it is no longer ours. Raises `CannotTellError`."""
+        ...
+
+    async def release(self, name: str, token: str) -> None:
+        """Give a lease back if it is still ours. Never raises: it ends by itself."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """A record that no look-up value names: who holds it, and by what it may be recognised.
+
+    *name* is a 32-byte MAC of the key id or `cacheHash`; None where only *bcrypt* can tell.
+    """
+
+    owner_id: str
+    key_id: str
+    name: bytes | None = None
+    bcrypt: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexState:
+    """A finished crawl: which *generation* of the index it filled, and when."""
+
+    generation: str
+    started_at: float
+    finished_at: float
+
+
+class IndexStore(Protocol):
+    """Keeps the fallback index between processes. Entries are hints: whoever is named is read again and proved.
+
+    Every method raises `CannotTellError` when out of reach.
+    """
+
+    async def state(self) -> IndexState | None:
+        """Return the last finished crawl, None if there is none or its mark was tampered with."""
+        ...
+
+    async def finish(self, state: IndexState) -> None:
+        """Make *state* the finished crawl, and drop other generations."""
+        ...
+
+    async def add(self, generation: str, entries: Sequence[IndexEntry]) -> None:
+        """Add entries; the same one again changes nothing."""
+        ...
+
+    async def named(self, generation: str, names: Sequence[bytes]) -> tuple[IndexEntry, ...]:
+        """Return the entries of any of these names, in one round trip."""
+        ...
+
+    async def unnamed(self, generation: str, limit: int) -> tuple[IndexEntry, ...]:
+        """Return up to *limit* entries that only bcrypt can recognise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledEvents:
+    """One complete poll.
+
+    *owner_ids*: the owners that foreign events name; *own_ids*: those changed by our writer alone; *realm_wide*:
+    some event concerned the whole realm; *polled_at*: up to which moment this is known, by the server's clock.
+    """
+
+    owner_ids: frozenset[str]
+    own_ids: frozenset[str] = frozenset()
+    realm_wide: bool
+    polled_at: float
+
+
+class OwnerEvents(Protocol):
+    """Changes made to owners elsewhere, in Keycloak's console for instance."""
+
+    async def poll(self, since: float | None) -> PolledEvents:
+        """Return what happened since that moment (None: only learn the time). The same event is told once.
+
+        Raises `CannotTellError` while events
+        cannot be followed: the server is out of reach, or they are switched off.
+        """
+        ...

@@ -1,0 +1,286 @@
+"""Key records and their owners: what a store keeps per key, and its text form.
+
+The text form is compact JSON, one self-contained value per key, because Keycloak keeps no order between the
+values of an attribute. Fields this version does not know survive its rewrite; restrictions it does not know,
+or another version, make the record unreadable, and an unreadable record proves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from keystile.errors import RecordTooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keystile.keys import Environment
+
+VERSION = 1
+MAX_TEXT = 4096  # declared length of the attribute
+REVOKE_RESERVE = 256  # kept free so that a revoke always fits
+MAX_TOMBSTONES = 10
+_POLICY_FIELDS = ("scopes", "audiences", "projects")
+_TextEnum = TypeVar("_TextEnum", bound=StrEnum)
+
+
+class Status(StrEnum):
+    """Where a key is in its life; expiry is not a status, it follows from the clock."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+
+
+class RevocationReason(StrEnum):
+    """Why a key was revoked (the subset of RFC 5280, 5.3.1 that fits keys)."""
+
+    UNSPECIFIED = "unspecified"
+    KEY_COMPROMISE = "key_compromise"
+    SUPERSEDED = "superseded"
+    CESSATION = "cessation_of_operation"
+    PRIVILEGE_WITHDRAWN = "privilege_withdrawn"
+
+
+class UnreadableRecordError(ValueError):
+    """A stored value is not a key record this version can read; *key_id* where that much was legible."""
+
+    def __init__(self, message: str, key_id: str | None = None) -> None:
+        super().__init__(message)
+        self.key_id = key_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a key may do. Empty scopes: none; empty audiences: the default one; empty projects: all."""
+
+    scopes: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
+    projects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRecord:
+    """One key as a store keeps it. *gen* rises with every change of status, secret or policy.
+
+    *bcrypt* is empty on a tombstone, *digest* where none was made yet. *older_hash* is the `cacheHash` of the
+    older form and None for records of the current form. *extra* holds fields of later versions.
+    """
+
+    key_id: str
+    gen: int
+    environment: Environment
+    name: str
+    status: Status = Status.ACTIVE
+    bcrypt: str = ""
+    digest: str = ""
+    digest_pepper: str = ""
+    stamp_pepper: str = ""
+    issued_by: str = ""
+    issued_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    revoked_reason: RevocationReason | None = None
+    policy: Policy = field(default_factory=Policy)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    older_hash: str | None = None
+
+    @property
+    def is_older(self) -> bool:
+        """Tell whether this record is kept in the older form."""
+        return self.older_hash is not None
+
+    def is_live(self, now: datetime) -> bool:
+        """Tell whether the key is active or suspended, and not expired."""
+        return self.status is not Status.REVOKED and not self.is_expired(now)
+
+    def is_expired(self, now: datetime) -> bool:
+        """Tell whether the key's time is over."""
+        return self.expires_at is not None and now >= self.expires_at
+
+    def revoked(self, now: datetime, reason: RevocationReason, gen: int) -> KeyRecord:
+        """Return this key's tombstone: it proves who presents it, and grants nothing any more."""
+        return replace(
+            self,
+            gen=max(gen, self.gen + 1),
+            status=Status.REVOKED,
+            bcrypt="",
+            revoked_at=now,
+            revoked_reason=reason,
+            policy=Policy(),
+            extra={},
+            older_hash=None,
+        )
+
+    def to_text(self) -> str:
+        """Return the value to store, or raise a `RecordTooLargeError`."""
+        text = json.dumps(_to_document(self), separators=(",", ":"), ensure_ascii=False)
+        room = MAX_TEXT if self.status is not Status.ACTIVE else MAX_TEXT - REVOKE_RESERVE
+        if len(text) > room:
+            raise RecordTooLargeError(f"the record of key {self.key_id} would take {len(text)} of {room} characters")
+        return text
+
+    @classmethod
+    def from_text(cls, text: str) -> KeyRecord:
+        """Read a stored value, or raise an `UnreadableRecordError`."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableRecordError("not JSON") from error
+        if not isinstance(document, dict):
+            raise UnreadableRecordError("not an object")
+        key_id = document.get("id")
+        try:
+            return _from_document(document)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnreadableRecordError(str(error), key_id if isinstance(key_id, str) else None) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stored value that could not be read: kept verbatim, so that a rewrite loses nothing."""
+
+    text: str
+    key_id: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """A user or service account, with the records of all its keys.
+
+    *lookups* are the values by which `Directory.find` finds this owner. *not_before* is in epoch seconds: JWTs
+    issued earlier are dead ("sign out everywhere").
+    """
+
+    id: str
+    username: str
+    enabled: bool = True
+    not_before: int = 0
+    records: tuple[KeyRecord, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    lookups: frozenset[str] = frozenset()
+
+    def record(self, key_id: str) -> KeyRecord | None:
+        """Return the record of that key, if this owner has it."""
+        return next((record for record in self.records if record.key_id == key_id), None)
+
+    def live(self, now: datetime) -> int:
+        """Count the live keys."""
+        return sum(record.is_live(now) for record in self.records)
+
+    def with_record(self, record: KeyRecord) -> Owner:
+        """Return this owner with *record* added or put in place of its predecessor."""
+        others = tuple(other for other in self.records if other.key_id != record.key_id)
+        lookups = self.lookups if record.is_older else self.lookups | {record.key_id}
+        return replace(self, records=(*others, record), lookups=lookups).without_old_tombstones()
+
+    def without_old_tombstones(self) -> Owner:
+        """Return this owner with at most ten tombstones, the latest."""
+        dead = sorted(
+            (record for record in self.records if record.status is Status.REVOKED),
+            key=lambda record: record.revoked_at or record.issued_at,
+        )
+        purged = {record.key_id for record in dead[:-MAX_TOMBSTONES]}
+        return replace(
+            self,
+            records=tuple(record for record in self.records if record.key_id not in purged),
+            lookups=self.lookups - purged,
+        )
+
+
+def format_moment(moment: datetime) -> str:
+    """Return an aware moment as ISO 8601 in UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_moment(text: str) -> datetime:
+    """Read an ISO 8601 moment; a naive one means UTC. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _to_document(record: KeyRecord) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "v": VERSION,
+        "id": record.key_id,
+        "gen": record.gen,
+        "env": record.environment,
+        "name": record.name,
+        "status": record.status.value,
+        "bcrypt": record.bcrypt,
+        "digest": record.digest,
+        "digest_pepper": record.digest_pepper,
+        "stamp_pepper": record.stamp_pepper,
+        "issued_by": record.issued_by,
+        "issued_at": format_moment(record.issued_at),
+        "expires_at": record.expires_at and format_moment(record.expires_at),
+        "revoked_at": record.revoked_at and format_moment(record.revoked_at),
+        "revoked_reason": record.revoked_reason and record.revoked_reason.value,
+        "policy": {name: list(values) for name in _POLICY_FIELDS if (values := getattr(record.policy, name))},
+    }
+    return {
+        **record.extra,
+        **{name: value for name, value in document.items() if value not in ("", None, {})},
+    }
+
+
+def _from_document(document: dict[str, Any]) -> KeyRecord:
+    fields = dict(document)
+    if fields.pop("v") != VERSION:
+        raise ValueError("unknown version")
+    return KeyRecord(
+        key_id=_take(fields, "id", str),
+        gen=_take(fields, "gen", int),
+        environment="test" if _take(fields, "env", str) == "test" else "live",
+        name=_take(fields, "name", str, ""),
+        status=_take_enum(fields, "status", Status) or Status.ACTIVE,
+        bcrypt=_take(fields, "bcrypt", str, ""),
+        digest=_take(fields, "digest", str, ""),
+        digest_pepper=_take(fields, "digest_pepper", str, ""),
+        stamp_pepper=_take(fields, "stamp_pepper", str, ""),
+        issued_by=_take(fields, "issued_by", str, ""),
+        issued_at=parse_moment(_take(fields, "issued_at", str)),
+        expires_at=_take_moment(fields, "expires_at"),
+        revoked_at=_take_moment(fields, "revoked_at"),
+        revoked_reason=_take_enum(fields, "revoked_reason", RevocationReason),
+        policy=_parse_policy(_take(fields, "policy", dict, {})),
+        extra=fields,
+    )
+
+
+def _parse_policy(document: dict[str, Any]) -> Policy:
+    unknown = set(document) - set(_POLICY_FIELDS)
+    if unknown:  # an older process must not ignore a restriction that a newer one wrote
+        raise ValueError(f"unknown restriction {min(unknown)[:40]!r}")
+    lists = {name: tuple(_strings(document.get(name, []))) for name in _POLICY_FIELDS}
+    return Policy(**lists)
+
+
+_REQUIRED: Any = object()
+
+
+def _take(fields: dict[str, Any], name: str, kind: Callable[..., Any], default: Any = _REQUIRED) -> Any:  # noqa: ANN401 - JSON
+    value = fields.pop(name) if default is _REQUIRED else fields.pop(name, default)
+    if type(value) is not kind:
+        raise ValueError(f"field {name!r} has the wrong type")
+    return value
+
+
+def _take_moment(fields: dict[str, Any], name: str) -> datetime | None:
+    text = _take(fields, name, str, "")
+    return parse_moment(text) if text else None
+
+
+def _take_enum(fields: dict[str, Any], name: str, kind: type[_TextEnum]) -> _TextEnum | None:
+    text = _take(fields, name, str, "")
+    return kind(text) if text else None
+
+
+def _strings(values: object) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("a restriction is not a list of strings")
+    return values
