@@ -65,10 +65,10 @@ class Floor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollMark:
-    """The moment (epoch seconds, by Keycloak's clock) up to which admin events were followed completely."""
+    """How far admin events were followed: completely from *followed_since* to *polled_at*, by Keycloak's clock."""
 
     polled_at: float
-    complete: bool = True
+    followed_since: float = 0.0
 
 
 Signed = TypeVar("Signed", Change, Floor, PollMark)

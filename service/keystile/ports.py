@@ -96,6 +96,14 @@ class VerdictCache(Protocol):
         ...
 
 
+class NearVerdictCache(VerdictCache, Protocol):
+    """The verdicts of this process: never out of reach, and asked on every request."""
+
+    def peek(self, name: bytes) -> Verdict | None:
+        """Return the verdict kept under that cache name; one dictionary look-up."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LogPage:
     """What one read of the change log told.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from keystile.changes import Position
 from keystile.records import KeyRecord, Owner
@@ -13,13 +14,15 @@ from keystile.records import KeyRecord, Owner
 class Verdict:
     """A proved key's record and owner as read at *read_at* (epoch seconds), when the log stood at *position*.
 
-    It says nothing about the request, and nothing about now: `decide` does, at each use.
+    It says nothing about the request, and nothing about now: `decide` does, at each use. *prepared* is where the
+    doors keep answers made from it, so that they end with it.
     """
 
     record: KeyRecord
     owner: Owner
     position: Position
     read_at: float
+    prepared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def to_text(self) -> str:
         """Return the form that is sealed into a cache; of the owner only what `decide` and a JWT need."""

@@ -1,0 +1,102 @@
+"""What doctor says about a realm, as far as the reader's and the writer's own credentials let it see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keystile.adapters.keycloak import wanted as want
+from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, OURS, attributes_of, padded
+from keystile.adapters.keycloak.events import events_are_kept
+from keystile.errors import CannotTellError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from keystile.adapters.keycloak.client import KeycloakClient
+
+_SETUP = "run 'keystile keycloak setup'"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: whether it is as it must be, what it is, and (if not) how to mend it."""
+
+    ok: bool
+    what: str
+    fix: str = ""
+
+
+async def diagnose(
+    reader: KeycloakClient, writer: KeycloakClient, tokens: KeycloakClient | None = None, *, older_keys: bool = False
+) -> list[Finding]:
+    """Look at everything `setup` sees to; needs no administrator. What cannot be asked is a finding too."""
+    checks: list[Callable[[], Awaitable[list[Finding]]]] = [
+        lambda: _profile(reader, older_keys=older_keys),
+        lambda: _roles(reader, want.READER_ROLES),
+        lambda: _roles(writer, want.WRITER_ROLES),
+        lambda: _events(reader),
+        lambda: _canary(reader),
+    ]
+    if tokens is not None:
+        checks.append(lambda: _scope(tokens))
+    return [finding for check in checks for finding in await _guarded(check)]
+
+
+async def _guarded(check: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    try:
+        return await check()
+    except CannotTellError as error:
+        return [Finding(ok=False, what=str(error), fix=f"see that Keycloak answers, then {_SETUP}")]
+
+
+async def _profile(reader: KeycloakClient, *, older_keys: bool) -> list[Finding]:
+    profile = await reader.profile()
+    policy = profile.get(want.POLICY)
+    findings = [_judge(f"attribute {name} is declared", good=want.is_declared(profile, name)) for name in OURS]
+    if policy == want.OPEN_POLICY:
+        fix = f"set the realm's unmanaged attributes to {want.OLDER_POLICY} or off"
+        findings.append(Finding(ok=False, what="users can write undeclared attributes of their own", fix=fix))
+    if older_keys:
+        # How many there are is not said: Keycloak can only be asked user by user.
+        findings.append(_judge("what stands beside older keys can be seen", good=policy is not None))
+    return findings
+
+
+async def _roles(client: KeycloakClient, wanted: frozenset[str]) -> list[Finding]:
+    claims = await client.claims()
+    held = set(claims.get("resource_access", {}).get("realm-management", {}).get("roles", ()))
+    missing, excess = wanted - held, held - wanted - want.HARMLESS_ROLES
+    findings = [_judge(f"client {client.id} has the roles {_list(wanted)}", good=not missing)]
+    if excess:
+        fix = f"take the roles {_list(excess)} of realm-management from service-account-{client.id}"
+        findings.append(Finding(ok=False, what=f"client {client.id} may do more than it needs", fix=fix))
+    return findings
+
+
+async def _events(reader: KeycloakClient) -> list[Finding]:
+    config = await reader.events_config()
+    return [
+        _judge("the realm keeps the events Keystile follows", good=events_are_kept(config)),
+        _judge("admin events are kept without details", good=not config.get("adminEventsDetailsEnabled")),
+    ]
+
+
+async def _canary(reader: KeycloakClient) -> list[Finding]:
+    value = padded(CANARY) or ""
+    users = await reader.users(q=f"{LOOKUPS}:{value}", max=2)
+    return [_judge("the reader finds the canary", good=any(value in attributes_of(u).get(LOOKUPS, ()) for u in users))]
+
+
+async def _scope(tokens: KeycloakClient) -> list[Finding]:
+    # With full scope the roles that every user has by default, the account's among them, are in the client's own token.
+    claims = await tokens.claims()
+    return [_judge(f"client {tokens.id} has full scope off", good="account" not in claims.get("resource_access", {}))]
+
+
+def _judge(what: str, *, good: bool) -> Finding:
+    return Finding(ok=True, what=what) if good else Finding(ok=False, what=f"not so: {what}", fix=_SETUP)
+
+
+def _list(names: set[str] | frozenset[str]) -> str:
+    return ", ".join(sorted(names))

@@ -1,0 +1,75 @@
+"""What Keycloak's failures mean to us: cannot tell, nothing done, or a change it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import httpx
+from keycloak import KeycloakConnectionError, KeycloakError
+from keycloak.exceptions import KeycloakPostError, KeycloakPutError
+
+from keystile.errors import CannotTellError, ChangeRefusedError, KeystileError, OwnerUnknownError
+
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 400, 401, 403, 404, 409
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+class NothingDoneError(CannotTellError):
+    """Cannot tell, but this is certain: the request changed nothing, and will not later."""
+
+
+class RoleMissingError(NothingDoneError):
+    """Keycloak refuses us for want of a role."""
+
+
+def token_refused(error: KeycloakError, client_id: str) -> NothingDoneError:
+    """Return what it means that no token could be had; whatever we wanted to do with it was not sent."""
+    if isinstance(error, KeycloakConnectionError):
+        return NothingDoneError(f"Keycloak gave {client_id} no token: {_cause(error)}")
+    hint = "; are its name, its secret and the realm right?" if _is_refusal(error) else ""
+    return NothingDoneError(f"Keycloak gave {client_id} no token: it answered {error.response_code}{hint}")
+
+
+def meaning_of(error: KeycloakError, client_id: str, needs: str) -> KeystileError:
+    """Return our word for Keycloak's failed answer to *client_id*, which *needs* certain roles for the request."""
+    code = error.response_code
+    if isinstance(error, KeycloakConnectionError):
+        unsent = isinstance(error.__cause__, _UNSENT)
+        return (NothingDoneError if unsent else CannotTellError)(f"Keycloak did not answer: {_cause(error)}")
+    if code == _FORBIDDEN:
+        return RoleMissingError(f"client {client_id} lacks {needs} of realm-management: run 'keystile keycloak setup'")
+    if code == _UNAUTHORIZED:
+        return NothingDoneError(f"Keycloak refuses the tokens it gave {client_id}")
+    if _is_no_such_user(error):
+        return OwnerUnknownError("Keycloak has no such user")
+    if code in (_BAD_REQUEST, _CONFLICT) and isinstance(error, KeycloakPutError | KeycloakPostError):
+        return ChangeRefusedError(f"Keycloak refuses the change: {_own_words(error)}")
+    return CannotTellError(f"Keycloak answered {code}")
+
+
+def _is_no_such_user(error: KeycloakError) -> bool:
+    # A missing realm, or a proxy that knows no such path, is 404 too, and says nothing about the user.
+    return error.response_code == _NOT_FOUND and _document(error).get("error") == "User not found"
+
+
+def _is_refusal(error: KeycloakError) -> bool:
+    return error.response_code in (_BAD_REQUEST, _UNAUTHORIZED, _NOT_FOUND)
+
+
+def _cause(error: KeycloakError) -> str:
+    return type(error.__cause__ or error).__name__
+
+
+def _own_words(error: KeycloakError) -> str:
+    document = _document(error)
+    message = document.get("errorMessage") or document.get("error") or "no reason given"
+    field = document.get("field")
+    return f"{message} (field {field})" if field else str(message)
+
+
+def _document(error: KeycloakError) -> dict[str, object]:
+    try:
+        document = json.loads(error.response_body or b"")
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -1,0 +1,70 @@
+"""What a realm must look like for Keystile: said once, for set-up, which makes it so, and doctor, which checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keystile.adapters.keycloak.attributes import LOOKUPS, PADDED, RECORDS
+from keystile.records import MAX_TEXT
+
+if TYPE_CHECKING:
+    from keystile.adapters.keycloak.access import Credentials
+
+READER_ROLES = frozenset({"view-users", "view-events", "view-realm"})
+WRITER_ROLES = frozenset({"manage-users"})
+TOKENS_ROLES: frozenset[str] = frozenset()
+HARMLESS_ROLES = frozenset({"query-users", "query-groups", "query-realms", "view-organizations"})
+API_CLIENT = "keystile"
+API_ROLES = {
+    "key-admin": "May manage the API keys of every owner.",
+    "tenant-admin": "May manage the API keys of the owner's own tenant.",
+}
+ADMIN_EVENTS_TTL = 3 * 86_400  # seconds
+POLICY = "unmanagedAttributePolicy"
+OPEN_POLICY = "ENABLED"
+OLDER_POLICY = "ADMIN_EDIT"
+MAX_VALUES = 64  # 50 live keys and 10 tombstones
+_ADMIN_ONLY = {"view": ["admin"], "edit": ["admin"]}
+_LENGTHS = {RECORDS: MAX_TEXT, LOOKUPS: PADDED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedRealm:
+    """A realm to set up, and the clients it shall have. *older_keys*: it may hold keys of the older form."""
+
+    realm: str
+    reader: Credentials
+    writer: Credentials
+    tokens: Credentials
+    create_realm: bool = False
+    older_keys: bool = False
+
+
+def declared(profile: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return *profile* with that attribute of ours declared, and everything else as it was."""
+    attributes = profile.get("attributes", [])
+    before: dict[str, Any] = next((attribute for attribute in attributes if attribute["name"] == name), {})
+    validations = before.get("validations", {}) | _validations(name)
+    after = before | {"name": name, "multivalued": True, "permissions": _ADMIN_ONLY, "validations": validations}
+    after.pop("selector", None)  # would declare it for some client scopes only
+    return profile | {"attributes": [item for item in attributes if item is not before] + [after]}
+
+
+def is_declared(profile: dict[str, Any], name: str) -> bool:
+    """Tell whether *profile* declares that attribute of ours as we need it."""
+    found: dict[str, Any] = next((item for item in profile.get("attributes", ()) if item["name"] == name), {})
+    return (
+        found.get("multivalued") is True
+        and found.get("permissions") == _ADMIN_ONLY
+        and not found.get("selector")
+        and all(_limit(found, kind) >= int(rule["max"]) for kind, rule in _validations(name).items())
+    )
+
+
+def _validations(name: str) -> dict[str, dict[str, Any]]:
+    return {"length": {"max": _LENGTHS[name]}, "multivalued": {"max": str(MAX_VALUES)}}
+
+
+def _limit(attribute: dict[str, Any], kind: str) -> int:
+    return int(attribute.get("validations", {}).get(kind, {}).get("max", 0))

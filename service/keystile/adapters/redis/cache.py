@@ -1,0 +1,102 @@
+"""Verdicts in Redis: named by an HMAC of the key, sealed under a key derived from the API key and a pepper.
+
+Redis is not trusted: an attacker who can read it learns nothing, one who can write to it can at most make us ask
+Keycloak. A sealed value put back later is void by the log position inside it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from keystile.adapters.redis.floors import floor_name, read_floor
+from keystile.errors import RecordTooLargeError
+from keystile.ports import Cached
+from keystile.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from keystile.adapters.redis.link import RedisLink
+    from keystile.changes import Floor
+    from keystile.keys import ApiKey
+    from keystile.peppers import Peppers
+
+_NONCE = 12
+
+
+class RedisVerdictCache:
+    """The `VerdictCache` all processes of a deployment share; values live for *ttl*.
+
+    *on_tampering* is told, in words without a secret, of every value that was not ours.
+    """
+
+    def __init__(
+        self, link: RedisLink, peppers: Peppers, ttl: timedelta, *, on_tampering: Callable[[str], None]
+    ) -> None:
+        self._link = link
+        self._peppers = peppers
+        self._ttl_ms = int(ttl.total_seconds() * 1000)
+        self._on_tampering = on_tampering
+
+    async def get(self, key: ApiKey) -> Cached:
+        """Return what is known of *key*; without a key id its floor is not, until `floor` is asked for it."""
+        # MGET even for one: a value of another type is then absent instead of an error.
+        if key.key_id is None:
+            (sealed,) = await self._link.command("MGET", verdict_name(key))
+            return Cached(self._open(key, sealed))
+        sealed, floor = await self._link.command("MGET", verdict_name(key), floor_name(key.key_id))
+        return Cached(self._open(key, sealed), self._read_floor(key.key_id, floor))
+
+    async def put(self, key: ApiKey, verdict: Verdict) -> None:
+        """Keep *verdict*; one whose record is too large to be written anywhere is not kept."""
+        try:
+            text = verdict.to_text()
+        except RecordTooLargeError:
+            return
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = nonce + self._seal(key).encrypt(nonce, text.encode(), _associated(key))
+        await self._link.command("SET", verdict_name(key), sealed, "PX", self._ttl_ms)
+
+    async def floor(self, key_id: str) -> Floor | None:
+        """Return the floor of that key."""
+        (stored,) = await self._link.command("MGET", floor_name(key_id))
+        return self._read_floor(key_id, stored)
+
+    def _open(self, key: ApiKey, sealed: bytes | None) -> Verdict | None:
+        if sealed is None:
+            return None
+        try:
+            text = self._seal(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(key))
+            verdict = Verdict.from_text(text.decode())
+        except (InvalidTag, ValueError, KeyError, TypeError):
+            self._on_tampering(f"a cached verdict of {key.tag} does not open")
+            return None
+        if key.key_id is not None and verdict.record.key_id != key.key_id:
+            self._on_tampering(f"a cached verdict of {key.tag} is about another key")
+            return None
+        return verdict
+
+    def _read_floor(self, key_id: str, stored: bytes | None) -> Floor | None:
+        if stored is None:
+            return None
+        floor = read_floor(stored, key_id, self._peppers)
+        if floor is None:
+            self._on_tampering(f"the floor of {key_id} is not signed by us")
+        return floor
+
+    def _seal(self, key: ApiKey) -> AESGCM:
+        return AESGCM(self._peppers.current.cache_seal.digest(key.reveal().encode()))
+
+
+def verdict_name(key: ApiKey) -> str:
+    """Return the name under which the verdict on *key* is kept."""
+    return f"keystile:v:{key.name.hex()}"
+
+
+def _associated(key: ApiKey) -> bytes:
+    return key.name + (key.key_id or key.tag).encode()

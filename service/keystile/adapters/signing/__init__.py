@@ -1,0 +1,1 @@
+"""Signing our own JWTs: key files, and the issuer that uses them."""

@@ -1,0 +1,55 @@
+"""The local token issuer: PyJWT over key files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jwt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keystile.adapters.signing.files import SigningKey
+
+_TYPE = "at+jwt"  # RFC 9068, section 2.1
+_REQUIRED = ["iss", "sub", "aud", "exp", "iat", "jti", "client_id", "gen"]
+
+
+class LocalTokenIssuer:
+    """Signs with the first key; checks against all of them, each with its own algorithm only (RFC 8725, 3.1)."""
+
+    def __init__(self, issuer: str, keys: Sequence[SigningKey]) -> None:
+        self._issuer = issuer
+        self._signing = keys[0]
+        self._by_kid = {key.kid: key for key in keys}
+
+    @property
+    def issuer(self) -> str:
+        """See `TokenIssuer.issuer`."""
+        return self._issuer
+
+    async def mint(self, claims: dict[str, Any]) -> str:
+        """See `TokenIssuer.mint`."""
+        key = self._signing
+        return jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"typ": _TYPE, "kid": key.kid})
+
+    def verify(self, token: str) -> dict[str, Any] | None:
+        """See `TokenIssuer.verify`."""
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._by_kid[header["kid"]]
+            if header.get("typ") != _TYPE:
+                return None
+            return jwt.decode(
+                token,
+                key.private.public_key(),
+                algorithms=[key.algorithm],
+                issuer=self._issuer,
+                options={"require": _REQUIRED, "verify_aud": False},
+            )
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError):  # hostile input of every kind is just not ours
+            return None
+
+    def jwks(self) -> dict[str, Any]:
+        """See `TokenIssuer.jwks`."""
+        return {"keys": [key.public_jwk for key in self._by_kid.values()]}

@@ -1,0 +1,114 @@
+"""The SQLite file of the embedded store: one connection in a thread of its own, transactions, schema.
+
+Trusted as Keycloak is in the other store: whoever can write to this file can issue keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from keystile.errors import CannotTellError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+_BUSY_TIMEOUT = 2.0  # seconds to wait for another process's transaction
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS owners (
+    id TEXT PRIMARY KEY,
+    username TEXT NOT NULL UNIQUE,
+    enabled INTEGER NOT NULL DEFAULT 1,
+    not_before INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE IF NOT EXISTS records (
+    owner_id TEXT NOT NULL REFERENCES owners (id) ON DELETE CASCADE,
+    text TEXT NOT NULL,
+    PRIMARY KEY (owner_id, text)
+) STRICT;
+CREATE TABLE IF NOT EXISTS lookups (
+    value TEXT NOT NULL,
+    owner_id TEXT NOT NULL REFERENCES owners (id) ON DELETE CASCADE,
+    PRIMARY KEY (value, owner_id)
+) STRICT;
+CREATE TABLE IF NOT EXISTS changes (
+    at REAL NOT NULL,
+    text TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT
+) STRICT;
+CREATE TABLE IF NOT EXISTS incarnation (id TEXT PRIMARY KEY) STRICT;
+"""
+
+
+class SqliteDatabase:
+    """One file, opened once per process; every piece of work is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Open or create the file (0600)."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        self._thread.shutdown(wait=True)
+
+    async def read(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, Arguments], Answer],
+        *arguments: Arguments.args,
+        **_named: Arguments.kwargs,
+    ) -> Answer:
+        """Return what *work* reads in one snapshot. Raises `CannotTellError`."""
+        return await self._run("BEGIN", work, *arguments)
+
+    async def write(
+        self,
+        work: Callable[Concatenate[sqlite3.Connection, Arguments], Answer],
+        *arguments: Arguments.args,
+        **_named: Arguments.kwargs,
+    ) -> Answer:
+        """Return what *work* returns after its changes are on disk; if it raises, nothing changed."""
+        return await self._run("BEGIN IMMEDIATE", work, *arguments)
+
+    async def _run(
+        self, begin: str, work: Callable[Concatenate[sqlite3.Connection, ...], Answer], *arguments: object
+    ) -> Answer:
+        def transaction() -> Answer:
+            connection = self._connection
+            if connection is None:
+                raise CannotTellError("the store is closed")
+            with connection:
+                connection.execute(begin)
+                return work(connection, *arguments)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+        except sqlite3.Error as error:
+            raise CannotTellError(f"the embedded store failed: {error}") from error
+
+    def _open(self) -> None:
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # an acknowledged change survives a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.executescript(_SCHEMA)
+        connection.execute(
+            "INSERT INTO incarnation (id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM incarnation)",
+            (secrets.token_hex(8),),
+        )
+        self._connection = connection

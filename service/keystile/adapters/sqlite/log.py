@@ -1,0 +1,65 @@
+"""The change log in SQLite: a table that every process on the data folder reads."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from keystile.changes import Change, PollMark, Position, sign, unsign
+from keystile.ports import LogPage
+
+if TYPE_CHECKING:
+    import sqlite3
+    from datetime import timedelta
+
+    from keystile.adapters.sqlite.database import SqliteDatabase
+    from keystile.peppers import Peppers
+
+_TRIM_EVERY = 100
+
+
+class SqliteChangeLog:
+    """A `ChangeLog`; a successful read of the file is all the mark it needs. Nobody polls events here."""
+
+    def __init__(self, database: SqliteDatabase, peppers: Peppers, *, retention: timedelta) -> None:
+        self._database = database
+        self._peppers = peppers
+        self._retention = retention.total_seconds()
+
+    async def append(self, change: Change) -> Position:
+        """See `ChangeLog.append`."""
+        return await self._database.write(_append, sign(change, self._peppers), time.time() - self._retention)
+
+    async def mark_polled(self, mark: PollMark) -> None:
+        """See `ChangeLog.mark_polled`: there is nobody to poll."""
+
+    async def read(self, after: Position | None) -> LogPage:
+        """See `ChangeLog.read`."""
+        incarnation, first, last, texts = await self._database.read(_read, after)
+        read = [unsign(Change, text, self._peppers) for text in texts]
+        changes = tuple(change for change in read if change is not None)
+        whole = after is None or (
+            after.incarnation == incarnation and after.offset <= last and (first is None or first <= after.offset + 1)
+        )
+        return LogPage(Position(incarnation, last), changes, whole=whole, dropped=len(read) - len(changes))
+
+
+def _append(connection: sqlite3.Connection, text: str, trim_before: float) -> Position:
+    (offset,) = connection.execute(
+        "INSERT INTO changes (at, text) VALUES (?, ?) RETURNING id", (time.time(), text)
+    ).fetchone()
+    if offset % _TRIM_EVERY == 0:
+        connection.execute("DELETE FROM changes WHERE at < ?", (trim_before,))
+    (incarnation,) = connection.execute("SELECT id FROM incarnation").fetchone()
+    return Position(incarnation, offset)
+
+
+def _read(connection: sqlite3.Connection, after: Position | None) -> tuple[str, int | None, int, list[str]]:
+    (incarnation,) = connection.execute("SELECT id FROM incarnation").fetchone()
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
+    last = row[0] if row else 0
+    (first,) = connection.execute("SELECT min(id) FROM changes").fetchone()
+    known = after is not None and after.incarnation == incarnation and after.offset <= last
+    start = after.offset if known and after is not None else 0
+    texts = connection.execute("SELECT text FROM changes WHERE id > ? ORDER BY id", (start,)).fetchall()
+    return incarnation, first, last, [text for (text,) in texts]

@@ -1,0 +1,102 @@
+"""What is audited, and how often: every change, every refusal, successes once a minute, floods as one line a second."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from cachetools import TTLCache
+
+from keystile.errors import Reason
+from keystile.ports import AuditEvent
+
+if TYPE_CHECKING:
+    from keystile.errors import KeyRefusedError
+    from keystile.policy import RequestContext
+    from keystile.ports import AuditLog, Ticks
+    from keystile.verdicts import Verdict
+
+_FLOODS = frozenset({Reason.MALFORMED, Reason.FORGED})
+_MAX_FLOODS = 1_000
+_ELSEWHERE = "(others)"
+
+
+class Auditor:
+    """Turns outcomes into audit lines, and counts them for the metrics."""
+
+    def __init__(self, log: AuditLog, *, ticks: Ticks) -> None:
+        self._log = log
+        self._accepted: TTLCache[str, bool] = TTLCache(100_000, 60.0, timer=ticks)
+        self._floods: Counter[tuple[str, Reason, str]] = Counter()
+        self.outcomes: Counter[str] = Counter()
+
+    def accepted(self, verdict: Verdict, context: RequestContext) -> None:
+        """Audit a success, at most once a minute per key."""
+        self.outcomes["accepted"] += 1
+        key_id = verdict.record.key_id
+        if key_id in self._accepted:
+            return
+        self._accepted[key_id] = True
+        self._log.record(
+            AuditEvent(
+                event="exchange",
+                outcome="accepted",
+                key_id=key_id,
+                owner=verdict.owner.username,
+                address=context.address,
+                request_id=context.request_id,
+                detail={"door": context.door},
+            )
+        )
+
+    def refused(self, refusal: KeyRefusedError, context: RequestContext) -> None:
+        """Audit a refusal; malformed and forged ones are summed up."""
+        reason = refusal.reason
+        self.outcomes[reason.value] += 1
+        if reason in _FLOODS:
+            known = len(self._floods) < _MAX_FLOODS
+            self._floods[(context.address if known else _ELSEWHERE, reason, context.door)] += 1
+            return
+        self._log.record(
+            AuditEvent(
+                event="revoked_key_used" if reason is Reason.REVOKED else "exchange",
+                outcome="refused",
+                key_id=refusal.key_id,
+                owner=refusal.owner,
+                address=context.address,
+                reason=reason.value,
+                request_id=context.request_id,
+                detail={"door": context.door},
+            )
+        )
+
+    def changed(self, event: AuditEvent) -> None:
+        """Audit a change of a key, or an alert."""
+        self._log.record(event)
+
+    def alert(self, what: str) -> None:
+        """Audit that something about the deployment is wrong."""
+        self.outcomes["alert"] += 1
+        self._log.record(AuditEvent(event="alert", outcome="noticed", reason=what))
+
+    def flush(self) -> None:
+        """Write the summed-up lines."""
+        floods, self._floods = self._floods, Counter()
+        for (address, reason, door), count in floods.items():
+            self._log.record(
+                AuditEvent(
+                    event="exchange",
+                    outcome="refused",
+                    address=address,
+                    reason=reason.value,
+                    count=count,
+                    detail={"door": door},
+                )
+            )
+
+    async def run(self) -> None:
+        """Flush once a second until cancelled."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.flush()

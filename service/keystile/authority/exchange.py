@@ -1,0 +1,42 @@
+"""The exchange: from a verdict to a short-lived JWT for one audience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keystile.claims import claims_of, grant
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from keystile.claims import Grant
+    from keystile.policy import RequestContext
+    from keystile.ports import Clock, TokenIssuer
+    from keystile.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A JWT and what it grants; *expires_in* in seconds from when it was made, *reusable_until* epoch seconds."""
+
+    token: str
+    granted: Grant
+    expires_in: int
+    reusable_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Makes JWTs for verdicts that `decide` allowed for this very request."""
+
+    tokens: TokenIssuer
+    clock: Clock
+    ttl: timedelta
+
+    async def mint(self, verdict: Verdict, context: RequestContext) -> Minted:
+        """Return a fresh JWT. Raises `CannotTellError` where its signer is out of reach."""
+        granted = grant(verdict.record, context)
+        claims = claims_of(verdict.record, verdict.owner, granted, self.tokens.issuer, self.clock(), self.ttl)
+        life = claims["exp"] - claims["iat"]
+        return Minted(await self.tokens.mint(claims), granted, life, claims["iat"] + life / 2)

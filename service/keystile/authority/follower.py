@@ -1,0 +1,63 @@
+"""Following the change log: reading it ten times a second, and saying what this process changes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from keystile.errors import CannotTellError
+
+if TYPE_CHECKING:
+    from keystile.authority.memory import ChangeMemory
+    from keystile.changes import Change, PollMark
+    from keystile.ports import ChangeLog, Clock, Ticks
+
+_log = structlog.get_logger(__name__)
+PAUSE = 0.1  # seconds between reads: a revoke is heard everywhere within about 0.2 s
+
+
+class Follower:
+    """Keeps a `ChangeMemory` up to date, and speaks for this process."""
+
+    def __init__(self, log: ChangeLog, memory: ChangeMemory, *, clock: Clock, ticks: Ticks) -> None:
+        self._change_log = log
+        self._memory = memory
+        self._clock = clock
+        self._ticks = ticks
+        self._reading = asyncio.Lock()
+
+    async def announce(self, change: Change) -> None:
+        """Append *change*; it is obeyed here at once and everywhere within a second. Raises `CannotTellError`."""
+        position = await self._change_log.append(change)
+        self._memory.said(change, position)
+
+    async def mark_polled(self, mark: PollMark) -> None:
+        """Say how far admin events were followed. Raises `CannotTellError`."""
+        await self._change_log.mark_polled(mark)
+        self._memory.polled = mark
+
+    async def read(self) -> None:
+        """Read what is new. Raises `CannotTellError`."""
+        async with self._reading:
+            asked_at = self._ticks()
+            page = await self._change_log.read(self._memory.heard)
+            forgotten = self._memory.heard_page(page, asked_at)
+        if page.dropped:
+            _log.error("change log entries with a wrong MAC were dropped", entries=page.dropped)
+        for kill in forgotten:
+            await self.announce(kill)
+
+    async def run(self) -> None:
+        """Follow until cancelled; what cannot be read now is read the next time."""
+        reads = 0
+        while True:
+            try:
+                await self.read()
+            except CannotTellError as error:
+                _log.debug("the change log is out of reach", why=str(error))
+            reads += 1
+            if reads % 600 == 0:
+                self._memory.forget(self._clock().timestamp())
+            await asyncio.sleep(PAUSE)

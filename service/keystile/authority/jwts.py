@@ -1,0 +1,87 @@
+"""Verification of our own JWTs where a key would do: signature, audience, and the life of the key behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keystile.authority.lookup import Found
+from keystile.authority.proof import Proved
+from keystile.authority.verifier import verdict_of
+from keystile.errors import CannotTellError, KeyRefusedError, Reason
+
+if TYPE_CHECKING:
+    from cachetools import TTLCache
+
+    from keystile.authority.flights import Flights
+    from keystile.authority.verifier import Verifier
+    from keystile.policy import RequestContext
+    from keystile.ports import Directory, TokenIssuer
+    from keystile.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedJwt:
+    """One of our JWTs, checked: its text, its claims, and the verdict on its key."""
+
+    text: str
+    claims: dict[str, Any]
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class JwtVerifier:
+    """Passes our JWTs on only while their key lives: the log is asked first, the record itself next."""
+
+    verifier: Verifier
+    tokens: TokenIssuer
+    directory: Directory
+    records: TTLCache[str, Verdict]
+    flights: Flights[Verdict]
+
+    async def verify(self, token: str, context: RequestContext) -> PresentedJwt:
+        """Return the checked *token* if it was made for exactly this door's audience, else raise `KeyRefusedError`."""
+        try:
+            presented = await self._verify(token, context)
+        except KeyRefusedError as refusal:
+            self.verifier.auditor.refused(refusal, context)
+            raise
+        self.verifier.auditor.accepted(presented.verdict, context)
+        return presented
+
+    async def _verify(self, token: str, context: RequestContext) -> PresentedJwt:
+        claims = self.tokens.verify(token)
+        if claims is None or claims.get("aud") != (context.audience or context.rules.default_audience):
+            raise KeyRefusedError(Reason.JWT_INVALID)
+        key_id, owner_id, gen = claims["client_id"], claims["sub"], claims["gen"]
+        if self.verifier.memory.is_killed(key_id, gen, self.verifier.clock().timestamp()):
+            raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id)
+        verdict = await self._record(key_id, owner_id, context)
+        if claims["iat"] < verdict.owner.not_before:
+            raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
+        self.verifier.judge(verdict, context)
+        return PresentedJwt(token, claims, verdict)
+
+    async def _record(self, key_id: str, owner_id: str, context: RequestContext) -> Verdict:
+        known = self.records.get(key_id)
+        if known is not None and self.verifier.freshness.counts(known):
+            return known
+        try:
+            verdict = await self.flights.once((key_id, owner_id), lambda: self._read(key_id, owner_id, context))
+        except CannotTellError:
+            if known is not None and self.verifier.freshness.counts_stale(known):
+                return known
+            raise
+        self.records[key_id] = verdict
+        return verdict
+
+    async def _read(self, key_id: str, owner_id: str, context: RequestContext) -> Verdict:
+        async with self.verifier.lane.turn(context.address):
+            position, read_at = self.verifier.memory.position, self.verifier.clock().timestamp()
+            owner = await self.directory.owner(owner_id)
+        record = None if owner is None else owner.record(key_id)
+        if owner is None or record is None:
+            raise KeyRefusedError(Reason.UNKNOWN, key_id=key_id)
+        found = Found(owner, Proved(record))
+        self.verifier.check_floor(found, await self.verifier.floor(key_id))
+        return verdict_of(found, position, read_at)

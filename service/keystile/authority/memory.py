@@ -1,0 +1,131 @@
+"""What this process remembers of the change log, and whether a verdict or a JWT still counts by it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keystile.changes import Position
+
+if TYPE_CHECKING:
+    from keystile.changes import Change, PollMark
+    from keystile.ports import LogPage, Ticks
+    from keystile.verdicts import Verdict
+
+HEARD_FOR = 0.7  # seconds after which silence of the log is no longer trusted
+REMEMBERED = 2 * 3600.0  # longer than any verdict or JWT lives
+_NOWHERE = Position("", -1)
+
+
+class ChangeMemory:
+    """The recent part of the change log.
+
+    A verdict carries the position the log had before its read; it counts only if nothing later names its key or
+    owner. So a fill that raced with a change is void, whichever of the two ends first.
+    """
+
+    def __init__(self, ticks: Ticks) -> None:
+        self._ticks = ticks
+        self._heard_at = float("-inf")
+        self._heard = _NOWHERE
+        self._said = _NOWHERE
+        self._touched: dict[str, tuple[int, float]] = {}
+        self._kills: dict[str, Change] = {}
+        self._latest = -1
+        self._void = -1
+        self.polled: PollMark | None = None
+
+    @property
+    def heard(self) -> Position | None:
+        """Up to where the log was read; None before the first read."""
+        return None if self._heard is _NOWHERE else self._heard
+
+    @property
+    def position(self) -> Position:
+        """The position to note before reading a record: what was heard, and what this process said itself."""
+        if self._said.incarnation == self._heard.incarnation and self._said.offset > self._heard.offset:
+            return self._said
+        return self._heard
+
+    def hears(self) -> bool:
+        """Tell whether the log was heard so lately that its silence means something."""
+        return self._ticks() - self._heard_at < HEARD_FOR
+
+    def counts(self, position: Position, *names: str) -> bool:
+        """Tell whether what was read at *position* still counts: nothing later names any of *names*."""
+        if position.incarnation != self._heard.incarnation or position.offset < self._void or not self.hears():
+            return False
+        return all(self._touched.get(name, (-1, 0.0))[0] <= position.offset for name in names)
+
+    def counts_verdict(self, verdict: Verdict, now: float) -> bool:
+        """Tell whether *verdict* still counts by the log at *now* (epoch seconds)."""
+        record = verdict.record
+        names = (record.key_id, owner_name(verdict.owner.id))
+        return self.counts(verdict.position, *names) and not self.is_killed(record.key_id, record.gen, now)
+
+    def nothing_since(self, position: Position) -> bool:
+        """Tell whether the log said nothing at all after *position*."""
+        return self.counts(position) and self._latest <= position.offset
+
+    def is_killed(self, key_id: str, gen: int, now: float) -> bool:
+        """Tell whether a JWT or record of that generation was killed by *now* (epoch seconds)."""
+        kill = self._kills.get(key_id)
+        return kill is not None and gen < kill.kills_below and kill.kills_from <= now
+
+    def is_dead(self, key_id: str) -> bool:
+        """Tell whether the log said that no generation of this key counts any more."""
+        kill = self._kills.get(key_id)
+        return kill is not None and kill.dead
+
+    def touched_at(self, owner_id: str) -> float:
+        """Return when (epoch seconds) a change of that owner was last said, 0 if not lately."""
+        return self._touched.get(owner_name(owner_id), (-1, 0.0))[1]
+
+    def said(self, change: Change, position: Position) -> None:
+        """Take in a change this process appended itself, before it is heard."""
+        if position.incarnation == self._heard.incarnation:
+            self._said = max(self._said, position) if self._said.incarnation == position.incarnation else position
+            self._take(change, position.offset)
+        elif change.kills_below:
+            self._kill(change)
+
+    def heard_page(self, page: LogPage, asked_at: float) -> tuple[Change, ...]:
+        """Take in a page that was asked for at *asked_at*; return the kills a new log does not know of."""
+        forgotten: tuple[Change, ...] = ()
+        if not page.whole or page.position.incarnation != self._heard.incarnation:
+            # Another life of the log, or a hole in it: every older verdict is void, for nobody can say
+            # what was lost. Kills survive here, and are said again for those who were not listening.
+            known = {change.key_id for change in page.changes}
+            forgotten = tuple(kill for kill in self._kills.values() if kill.key_id not in known)
+            self._touched.clear()
+            self._said = _NOWHERE
+            self._void = -1 if self._heard is _NOWHERE else page.position.offset
+        for change in page.changes:
+            self._take(change, page.position.offset)
+        self._heard = page.position
+        self._heard_at = asked_at
+        self.polled = page.polled or self.polled
+        return forgotten
+
+    def forget(self, now: float) -> None:
+        """Drop what is older than any verdict or JWT can be."""
+        limit = now - REMEMBERED
+        self._touched = {name: touch for name, touch in self._touched.items() if touch[1] > limit}
+        self._kills = {key_id: kill for key_id, kill in self._kills.items() if max(kill.at, kill.kills_from) > limit}
+
+    def _take(self, change: Change, offset: int) -> None:
+        self._latest = max(self._latest, offset)
+        for name in (change.key_id, owner_name(change.owner_id) if change.owner_id else ""):
+            if name:
+                self._touched[name] = (offset, change.at)
+        if change.kills_below:
+            self._kill(change)
+
+    def _kill(self, change: Change) -> None:
+        known = self._kills.get(change.key_id)
+        if known is None or change.kills_below >= known.kills_below:
+            self._kills[change.key_id] = change
+
+
+def owner_name(owner_id: str) -> str:
+    """Return the name under which changes of an owner are remembered, apart from key ids."""
+    return "owner:" + owner_id

@@ -1,0 +1,110 @@
+"""Polling for changes made elsewhere: one elected process reads them and says them in the change log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from keystile.changes import Change, PollMark
+from keystile.errors import CannotTellError
+
+if TYPE_CHECKING:
+    from keystile.authority.fallback import FallbackIndex
+    from keystile.authority.follower import Follower
+    from keystile.authority.memory import ChangeMemory
+    from keystile.authority.mending import Mender
+    from keystile.changes import Floor
+    from keystile.ports import Clock, Directory, Leases, OwnerEvents, VerdictCache
+    from keystile.records import Owner
+
+_log = structlog.get_logger(__name__)
+PAUSE = 1.0  # seconds between polls: the bound for changes made in Keycloak is 5 s
+LEASE_TTL = 3.0
+MAX_GAP = 3600.0  # seconds of events that a poll may still catch up on; Keycloak keeps them for days
+_SAID_LATELY = 30.0
+_LEASE = "poller"
+
+
+class Poller:
+    """Follows owner events while it holds the lease.
+
+    A console page saved after a revoke brings an old record back; so each owner a foreign event names is read
+    again, and what lies below its floor is put right.
+    """
+
+    def __init__(
+        self,
+        events: OwnerEvents,
+        leases: Leases,
+        follower: Follower,
+        memory: ChangeMemory,
+        directory: Directory,
+        cache: VerdictCache,
+        index: FallbackIndex,
+        mender: Mender,
+        *,
+        clock: Clock,
+    ) -> None:
+        self._events = events
+        self._leases = leases
+        self._follower = follower
+        self._memory = memory
+        self._directory = directory
+        self._cache = cache
+        self._index = index
+        self._mender = mender
+        self._clock = clock
+        self._token: str | None = None
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            try:
+                if await self._elected():
+                    await self.poll()
+            except CannotTellError as error:
+                _log.warning("events cannot be followed", why=str(error))
+            await asyncio.sleep(PAUSE)
+
+    async def close(self) -> None:
+        """Give the lease to somebody else."""
+        if self._token is not None:
+            await self._leases.release(_LEASE, self._token)
+
+    async def poll(self) -> None:
+        """Read one complete poll and say what it told. Raises `CannotTellError`."""
+        mark = self._memory.polled
+        if mark is not None and self._clock().timestamp() - mark.polled_at > MAX_GAP:
+            mark = None
+        page = await self._events.poll(mark.polled_at if mark else None)
+        for owner_id in page.owner_ids | {owner for owner in page.own_ids if not self._was_said(owner)}:
+            await self._take_in(owner_id)
+        since = mark.followed_since if mark else page.polled_at
+        await self._follower.mark_polled(PollMark(polled_at=page.polled_at, followed_since=since))
+
+    async def _elected(self) -> bool:
+        if self._token is not None and await self._leases.renew(_LEASE, self._token, LEASE_TTL):
+            return True
+        self._token = await self._leases.take(_LEASE, LEASE_TTL)
+        return self._token is not None
+
+    def _was_said(self, owner_id: str) -> bool:
+        return self._clock().timestamp() - self._memory.touched_at(owner_id) < _SAID_LATELY
+
+    async def _take_in(self, owner_id: str) -> None:
+        await self._follower.announce(Change(owner_id=owner_id, at=self._clock().timestamp()))
+        owner = await self._directory.owner(owner_id)
+        if owner is None:
+            return
+        for record in owner.records:
+            floor = await self._cache.floor(record.key_id)
+            if floor is not None and _is_undone(owner, record.key_id, floor):
+                self._mender.reassert(floor, owner)
+        await self._index.follow(owner)
+
+
+def _is_undone(owner: Owner, key_id: str, floor: Floor) -> bool:
+    record = owner.record(key_id)
+    return record is not None and record.revoked_at is None and (floor.dead or record.gen < floor.gen)

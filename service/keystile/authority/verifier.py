@@ -1,0 +1,176 @@
+"""Verification of API keys: from a presented key to a verdict, by the nearest source that still counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from keystile.errors import CannotTellError, KeyRefusedError, Reason, TooManyFailuresError
+from keystile.keys import MAX_KEY_BYTES
+from keystile.policy import decide
+from keystile.ports import Cached
+from keystile.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from keystile.authority.auditing import Auditor
+    from keystile.authority.chores import Chores
+    from keystile.authority.flights import Flights
+    from keystile.authority.freshness import Freshness
+    from keystile.authority.lanes import Lane
+    from keystile.authority.lookup import Found, Lookup
+    from keystile.authority.memory import ChangeMemory
+    from keystile.authority.mending import Mender
+    from keystile.authority.negatives import Negatives
+    from keystile.changes import Floor, Position
+    from keystile.keys import ApiKey, KeyFormat
+    from keystile.policy import RequestContext
+    from keystile.ports import Clock, FailureLimiter, NearVerdictCache, VerdictCache
+
+_COSTLY = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET})
+_RACES = 3  # look-ups in a row that may each lose to a change before we give up
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verifier:
+    """Verifies presented keys; every door asks it, and `decide` alone has the last word."""
+
+    format: KeyFormat
+    near: NearVerdictCache
+    far: VerdictCache
+    lookup: Lookup
+    memory: ChangeMemory
+    freshness: Freshness
+    negatives: Negatives
+    limiter: FailureLimiter
+    lane: Lane
+    slow_lane: Lane
+    mender: Mender
+    chores: Chores
+    auditor: Auditor
+    clock: Clock
+    flights: Flights[Verdict]
+
+    async def verify(self, presented: str, context: RequestContext) -> Verdict:
+        """Return the verdict on the *presented* key, or raise a `KeyRefusedError`.
+
+        The secret is proved before anything else about the record is looked at. Raises `CannotTellError` where
+        nobody can say, and `TooManyFailuresError` where the address has spent its failures.
+        """
+        try:
+            verdict = self._known(presented)
+            if verdict is None:
+                verdict = await self._prove(self.format.parse(presented), context)  # no I/O for a forged key
+            self.judge(verdict, context)
+        except KeyRefusedError as refusal:
+            self.auditor.refused(refusal, context)
+            raise
+        self.auditor.accepted(verdict, context)
+        return verdict
+
+    def judge(self, verdict: Verdict, context: RequestContext) -> None:
+        """Raise a `KeyRefusedError` unless the key may be used for this request, now."""
+        reason = decide(verdict.record, verdict.owner, context, self.clock())
+        if reason is not None:
+            raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
+
+    def check_floor(self, found: Found, floor: Floor | None) -> None:
+        """Refuse a record below its floor, and see to it that what was undone is written again.
+
+        Somebody saved a page of Keycloak's console that was loaded before the key was revoked.
+        """
+        record = found.proved.record
+        if floor is not None and (record.gen < floor.gen or floor.dead) and record.revoked_at is None:
+            self.mender.reassert(floor, found.owner)
+            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=found.owner.username)
+        if self.memory.is_killed(record.key_id, record.gen, self.clock().timestamp()) and record.revoked_at is None:
+            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=found.owner.username)
+
+    def _known(self, presented: str) -> Verdict | None:
+        if len(presented) > MAX_KEY_BYTES:
+            return None
+        verdict = self.near.peek(self.format.name(presented.encode()))
+        return verdict if verdict is not None and self.freshness.counts(verdict) else None
+
+    async def _prove(self, key: ApiKey, context: RequestContext) -> Verdict:
+        self.negatives.check(key)
+        cached = await self._cached(key)
+        verdict = cached.verdict
+        if verdict is not None and self.freshness.counts(verdict) and not _is_below(verdict, cached.floor):
+            await self.near.put(key, verdict)
+            return verdict
+        try:
+            return await self._look_up(key, context, cached.floor)
+        except KeyRefusedError as refusal:
+            if refusal.reason in _COSTLY:
+                await self.limiter.fail(context.address, key.tag)
+            raise
+        except CannotTellError:
+            stale = self.near.peek(key.name) or verdict
+            if stale is not None and self.freshness.counts_stale(stale) and not _is_below(stale, cached.floor):
+                return stale
+            raise
+
+    async def _cached(self, key: ApiKey) -> Cached:
+        try:
+            return await self.far.get(key)
+        except CannotTellError:  # a cache out of reach never stops a verification: the directory answers
+            return Cached()
+
+    async def _look_up(self, key: ApiKey, context: RequestContext, floor: Floor | None) -> Verdict:
+        lane = await self._lane_for(key, context)
+        for _ in range(_RACES):
+            verdict = self.near.peek(key.name)
+            if verdict is not None and self.freshness.counts(verdict):
+                return verdict
+            verdict = await self.flights.once(key.name, lambda: self._cold(key, context, lane, floor))
+            if not self.memory.hears() or self.memory.counts_verdict(verdict, self.clock().timestamp()):
+                return verdict
+        raise CannotTellError("the key keeps changing while it is read")
+
+    async def _lane_for(self, key: ApiKey, context: RequestContext) -> Lane:
+        seconds = await self.limiter.wait(context.address)
+        if not seconds:
+            return self.lane
+        if key.stamp_pepper is None:
+            raise TooManyFailuresError(seconds)
+        return self.slow_lane  # it is one of ours: its one query waits in line
+
+    async def _cold(self, key: ApiKey, context: RequestContext, lane: Lane, floor: Floor | None) -> Verdict:
+        async with lane.turn(context.address):
+            position, read_at = self.memory.position, self.clock().timestamp()
+            try:
+                found = await self.lookup.find(key, context.address)
+            except KeyRefusedError as refusal:
+                self.negatives.add(key, refusal, position)
+                raise
+        self.check_floor(found, floor or await self._floor(key, found))
+        self.mender.heal(found)
+        return await self._keep(key, found, position, read_at)
+
+    async def _floor(self, key: ApiKey, found: Found) -> Floor | None:
+        if key.key_id is not None:
+            return None  # it came with the verdict, in the same round trip
+        return await self.floor(found.proved.record.key_id)
+
+    async def floor(self, key_id: str) -> Floor | None:
+        """Return the floor of that key; None too while Redis is lost, when the directory alone answers."""
+        try:
+            return await self.far.floor(key_id)
+        except CannotTellError:
+            return None
+
+    async def _keep(self, key: ApiKey, found: Found, position: Position, read_at: float) -> Verdict:
+        verdict = verdict_of(found, position, read_at)
+        await self.near.put(key, verdict)
+        self.chores.add(("cache", key.name), lambda: self.far.put(key, verdict))
+        return verdict
+
+
+def verdict_of(found: Found, position: Position, read_at: float) -> Verdict:
+    """Return the verdict on what was found, holding of the owner only what later decisions need."""
+    owner = replace(found.owner, records=(), unreadable=(), lookups=frozenset())
+    return Verdict(record=found.proved.record, owner=owner, position=position, read_at=read_at)
+
+
+def _is_below(verdict: Verdict, floor: Floor | None) -> bool:
+    return floor is not None and (verdict.record.gen < floor.gen or (floor.dead and verdict.record.revoked_at is None))

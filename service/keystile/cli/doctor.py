@@ -1,0 +1,96 @@
+"""`keystile doctor`: what is wrong with a deployment, and the command that mends it."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from keystile.adapters.keycloak.client import KeycloakClient
+from keystile.adapters.keycloak.diagnosis import Finding
+from keystile.adapters.keycloak.diagnosis import diagnose as diagnose_keycloak
+from keystile.adapters.redis.durability import check_durability
+from keystile.adapters.redis.link import RedisLink
+from keystile.authority.breaker import Breaker
+from keystile.errors import KeystileError
+from keystile.settings import Store
+from keystile.wiring import keycloak_access, load_peppers, open_deployment
+
+if TYPE_CHECKING:
+    from keystile.settings import Settings
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """Return everything looked at."""
+    return asyncio.run(_diagnose(settings))
+
+
+async def _diagnose(settings: Settings) -> list[Finding]:
+    findings = [_peppers(settings), _data_dir(settings)]
+    if settings.store is Store.EMBEDDED:
+        return [*findings, await _store(settings)]
+    return [*findings, *await _redis(settings), *await _keycloak(settings)]
+
+
+def _peppers(settings: Settings) -> Finding:
+    try:
+        peppers = load_peppers(settings)
+    except KeystileError as error:
+        return Finding(ok=False, what=str(error), fix="keystile peppers new, and set KEYSTILE_PEPPERS")
+    retired = len(peppers.all) - len(peppers.accepted)
+    return Finding(ok=True, what=f"peppers: {len(peppers.accepted)} accepted, {retired} retired")
+
+
+def _data_dir(settings: Settings) -> Finding:
+    folder = settings.data_dir
+    if not folder.exists():
+        return Finding(ok=True, what=f"{folder} is not there yet")
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o022:
+        return Finding(ok=False, what=f"others can write to {folder}", fix=f"chmod go-w {folder}")
+    return Finding(ok=True, what=f"{folder} belongs to its owner alone")
+
+
+async def _store(settings: Settings) -> Finding:
+    try:
+        async with open_deployment(settings) as deployment:
+            keys = await deployment.lifecycle.all_keys()
+    except KeystileError as error:
+        return Finding(ok=False, what=str(error), fix=f"see that {settings.data_dir} is writable")
+    return Finding(ok=True, what=f"the embedded store answers: {len(keys)} keys")
+
+
+async def _redis(settings: Settings) -> list[Finding]:
+    url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    link = RedisLink.open(url, Breaker("Redis"))
+    try:
+        faults = await check_durability(link)
+    except KeystileError as error:
+        return [Finding(ok=False, what=str(error), fix="see that Redis answers at KEYSTILE_REDIS_URL")]
+    finally:
+        await link.aclose()
+    if not faults:
+        return [Finding(ok=True, what="Redis keeps what it acknowledged")]
+    return [Finding(ok=False, what=f"Redis: {fault}", fix=fix) for fault, fix in faults]
+
+
+async def _keycloak(settings: Settings) -> list[Finding]:
+    clients = (
+        (settings.keycloak_reader_id, settings.keycloak_reader_secret),
+        (settings.keycloak_writer_id, settings.keycloak_writer_secret),
+        (settings.keycloak_tokens_id, settings.keycloak_tokens_secret),
+    )
+    async with AsyncExitStack() as stack:
+        opened = []
+        for client_id, secret in clients:
+            client = KeycloakClient(keycloak_access(settings, client_id, secret), alert=lambda _: None)
+            stack.push_async_callback(client.close)
+            opened.append(client)
+        reader, writer, tokens = opened
+        return await diagnose_keycloak(
+            reader,
+            writer,
+            tokens if settings.keycloak_tokens_secret else None,
+            older_keys=settings.older_keys,
+        )

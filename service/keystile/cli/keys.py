@@ -1,0 +1,114 @@
+"""`keystile keys …`: issue, list, show and revoke API keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keystile.authority.lifecycle import KeyRequest
+from keystile.claims import parse_resource, parse_scope
+from keystile.cli.output import key_document, print_json, print_key, print_keys, print_line
+from keystile.cli.running import operator, with_deployment
+from keystile.expiries import parse_expiry
+from keystile.records import Policy, RevocationReason
+from keystile.wiring import now
+
+if TYPE_CHECKING:
+    from keystile.authority.lifecycle import IssuedKey
+    from keystile.records import KeyRecord, Owner
+    from keystile.wiring import Deployment
+
+app = typer.Typer(help="Issue, list, show and revoke API keys.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's public id.")]
+
+
+@app.command(epilog="Example: keystile keys issue --owner alice --name laptop --scope read --expires 90d")
+def issue(
+    owner: Annotated[str, typer.Option(help="Username of the user or service account the key acts for.")],
+    name: Annotated[str, typer.Option(help="A label for people.")],
+    scope: Annotated[list[str] | None, typer.Option(help="A scope the key holds; repeat for more.")] = None,
+    audience: Annotated[list[str] | None, typer.Option(help="An audience it may ask for; repeat for more.")] = None,
+    project: Annotated[list[str] | None, typer.Option(help="A project it is limited to; repeat for more.")] = None,
+    expires: Annotated[str | None, typer.Option(help="90d, 1y, never, or a date. Default: the deployment's.")] = None,
+    test: Annotated[bool, typer.Option("--test", help="Issue a test key.")] = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Issue a key and print it. It is shown this once and kept nowhere."""
+
+    async def work(deployment: Deployment) -> IssuedKey:
+        policy = Policy(
+            scopes=tuple(dict.fromkeys(token for text in scope or [] for token in parse_scope(text))),
+            audiences=tuple(dict.fromkeys(parse_resource(text) for text in audience or [])),
+            projects=tuple(dict.fromkeys(project or [])),
+        )
+        request = KeyRequest(
+            owner=owner,
+            name=name,
+            issued_by=operator(),
+            environment="test" if test else "live",
+            expires_at=parse_expiry(expires or deployment.settings.default_expiry, now()),
+            policy=policy,
+        )
+        return await deployment.lifecycle.issue(request)
+
+    issued = with_deployment(work)
+    document = key_document(issued.owner, issued.record)
+    shown = issued.key.reveal()  # the one moment the holder gets it
+    if json:
+        print_json({"key_id": document["key_id"], "api_key": shown, **document})
+        return
+    print_key(document)
+    print_line(f"{'api_key':15} {shown}")
+    print_line("Keep it now: it is not shown again.")
+
+
+@app.command("list", epilog="Example: keystile keys list --owner alice")
+def list_keys(
+    owner: Annotated[str | None, typer.Option(help="Only the keys of that username.")] = None,
+    json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """List keys."""
+
+    async def work(deployment: Deployment) -> list[tuple[Owner, KeyRecord]]:
+        if owner is None:
+            return await deployment.lifecycle.all_keys()
+        holder, records = await deployment.lifecycle.keys_of(owner)
+        return [(holder, record) for record in records]
+
+    keys = with_deployment(work)
+    if json:
+        print_json({"keys": [key_document(holder, record) for holder, record in keys]})
+    else:
+        print_keys(keys)
+
+
+@app.command(epilog="Example: keystile keys show k3v9x0q2m7ab")
+def show(key_id: KeyId, json: AsJson = False) -> None:  # noqa: FBT002
+    """Show one key."""
+    document = key_document(*with_deployment(lambda deployment: deployment.lifecycle.show(key_id)))
+    (print_json if json else print_key)(document)
+
+
+@app.command(epilog="Example: keystile keys revoke k3v9x0q2m7ab --reason key_compromise --yes")
+def revoke(
+    key_id: KeyId,
+    reason: Annotated[RevocationReason, typer.Option(help="Why.")] = RevocationReason.UNSPECIFIED,
+    yes: Yes = False,  # noqa: FBT002
+    json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Revoke a key for ever, and every JWT made from it, within a second."""
+    if not yes:
+        typer.confirm(f"Revoke {key_id} for ever?", abort=True, err=True)
+
+    async def work(deployment: Deployment) -> tuple[Owner, KeyRecord]:
+        return await deployment.lifecycle.revoke(key_id, reason=reason, revoked_by=operator())
+
+    document = key_document(*with_deployment(work))
+    if json:
+        print_json(document)
+    else:
+        print_line(f"{key_id} is revoked.")

@@ -1,0 +1,120 @@
+"""The `keystile` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keystile.claims import parse_resource, parse_scope
+from keystile.cli import keycloak, keys
+from keystile.cli.demo import demo_and_serve
+from keystile.cli.doctor import diagnose
+from keystile.cli.output import print_json, print_line
+from keystile.cli.running import settings_for_command, with_deployment
+from keystile.errors import CannotTellError, ConfigurationError, KeystileError
+from keystile.http.server import serve as serve_http
+from keystile.peppers import new_pepper
+from keystile.policy import RequestContext
+
+if TYPE_CHECKING:
+    from keystile.authority.exchange import Minted
+    from keystile.wiring import Deployment
+
+app = typer.Typer(
+    help="API keys in, JWTs out, beside the Keycloak you already run.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+peppers = typer.Typer(help="Server-side HMAC secrets.", no_args_is_help=True)
+app.add_typer(keys.app, name="keys")
+app.add_typer(keycloak.app, name="keycloak")
+app.add_typer(peppers, name="peppers")
+
+
+@app.command(epilog="Example: KEYSTILE_PORT=8401 keystile serve")
+def serve() -> None:
+    """Serve until told to stop."""
+    serve_http(settings_for_command())
+
+
+@app.command(epilog="Example: keystile demo")
+def demo() -> None:
+    """Serve the embedded store, with a demo key and the line that uses it."""
+    demo_and_serve(settings_for_command())
+
+
+@app.command(epilog="Example: keystile exchange --resource https://mcp.example.com/mcp < key.txt")
+def exchange(
+    resource: Annotated[str | None, typer.Option(help="The audience of the JWT.")] = None,
+    scope: Annotated[str | None, typer.Option(help="Scopes, separated by spaces.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002 - typer's flags
+) -> None:
+    """Exchange the API key on standard input (or in KEYSTILE_API_KEY) for a JWT and print it."""
+    presented = (os.environ.get("KEYSTILE_API_KEY") or sys.stdin.readline()).strip()
+
+    async def work(deployment: Deployment) -> Minted:
+        context = RequestContext(
+            rules=deployment.rules,
+            door="cli",
+            audience=parse_resource(resource) if resource else None,
+            scopes=parse_scope(scope or ""),
+        )
+        verdict = await deployment.verifier.verify(presented, context)
+        return await deployment.exchange.mint(verdict, context)
+
+    minted = with_deployment(work)
+    if json:
+        document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
+        print_json({**document, "scope": " ".join(minted.granted.scopes)} if minted.granted.scopes else document)
+    else:
+        print_line(minted.token)
+
+
+@peppers.command("new", epilog="Example: keystile peppers new p2")
+def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16}.")] = "p1") -> None:
+    """Print a fresh pepper: put it first in KEYSTILE_PEPPERS."""
+    print_line(new_pepper(pepper_id))
+
+
+@app.command(epilog="Example: keystile doctor --json")
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002
+) -> None:
+    """Say what is wrong with this deployment, and how to mend it."""
+    findings = diagnose(settings_for_command())
+    if json:
+        print_json({"findings": [{"ok": found.ok, "what": found.what, "fix": found.fix} for found in findings]})
+    else:
+        for found in findings:
+            print_line(
+                f"{'ok  ' if found.ok else 'FAIL'} {found.what}" + ("" if found.ok else f"\n     fix: {found.fix}")
+            )
+    if not all(found.ok for found in findings):
+        raise typer.Exit(1)
+
+
+def run() -> None:
+    """Run a command; what goes wrong is one line on standard error and exit code 1."""
+    try:
+        app()
+    except CannotTellError as error:
+        _fail(f"{error}; try again")
+    except ConfigurationError as error:
+        _fail(str(error).replace("; ", "\n  "))
+    except KeystileError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"keystile: {message}\n")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    run()

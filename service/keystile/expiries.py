@@ -1,0 +1,25 @@
+"""When a key ends: `90d`, `1y`, `never` or a date."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+
+from keystile.errors import ChangeRefusedError
+from keystile.records import parse_moment
+
+_SPAN = re.compile(r"([1-9]\d{0,3})([dy])", re.ASCII)
+_DAYS = {"d": 1, "y": 365}
+
+
+def parse_expiry(text: str, now: datetime) -> datetime | None:
+    """Return the moment *text* means, None for `never`; raises `ChangeRefusedError`."""
+    if text == "never":
+        return None
+    match = _SPAN.fullmatch(text)
+    if match:
+        return now + timedelta(days=int(match[1]) * _DAYS[match[2]])
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise ChangeRefusedError("an expiry is like 90d, 1y, never, or a date like 2027-01-31") from error

@@ -1,0 +1,1 @@
+"""The HTTP edge: small ASGI doors for what happens on every request, Quart for everything else."""

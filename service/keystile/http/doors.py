@@ -1,0 +1,67 @@
+"""What every door shares: the context of a request, and the one table from errors to answers."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keystile.errors import CannotTellError, KeyRefusedError, KeystileError, Reason, RequestError, TooManyFailuresError
+from keystile.http.asgi import Answer, Header, header, headers, json_answer
+from keystile.policy import RequestContext
+
+if TYPE_CHECKING:
+    from keystile.http.addresses import ClientAddresses
+    from keystile.http.asgi import Scope
+    from keystile.policy import Rules
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+BAD_TARGET = json_answer(400, {"error": "invalid_target", "error_description": "the key may not ask for this audience"})
+BAD_SCOPE = json_answer(400, {"error": "invalid_scope", "error_description": "the key does not hold this scope"})
+_ASKED_TOO_MUCH = {Reason.AUDIENCE_DENIED: BAD_TARGET, Reason.SCOPE_DENIED: BAD_SCOPE}
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """Makes the context of a request: what is known of it before anything is verified."""
+
+    rules: Rules
+    addresses: ClientAddresses
+
+    def of(self, scope: Scope, door: str, **asked: object) -> RequestContext:
+        """Return the context of the request in *scope* at that door, with what it asks for."""
+        client = scope.get("client") or ("", 0)
+        return RequestContext(
+            rules=self.rules,
+            door=door,
+            address=self.addresses.of(client[0], headers(scope, b"x-forwarded-for")),
+            method=scope["method"],
+            path=scope["path"],
+            request_id=request_id(scope),
+            **asked,  # type: ignore[arg-type]  # the callers name fields
+        )
+
+
+def request_id(scope: Scope) -> str:
+    """Return the caller's `X-Request-Id` if it is harmless, else a fresh one."""
+    given = header(scope, b"x-request-id")
+    return given.decode() if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def answer_to(error: KeystileError, refusal: Answer) -> Answer:
+    """Return the answer to *error*; *refusal* is the door's one answer to whatever is wrong with a key."""
+    if isinstance(error, KeyRefusedError):
+        return _ASKED_TOO_MUCH.get(error.reason, refusal)
+    if isinstance(error, RequestError):
+        return json_answer(error.status, {"error": error.error, "error_description": error.description})
+    if isinstance(error, TooManyFailuresError):
+        return json_answer(429, {"error": "too_many_failures"}, _retry_after(error.retry_after))
+    if isinstance(error, CannotTellError):
+        return json_answer(503, {"error": "temporarily_unavailable"}, _retry_after(error.retry_after))
+    raise error
+
+
+def _retry_after(seconds: int) -> Header:
+    return (b"retry-after", str(max(1, seconds)).encode())

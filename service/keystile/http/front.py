@@ -1,0 +1,95 @@
+"""The front: hands each request to a door by its raw path, or to Quart, and opens the deployment for both."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keystile.http.addresses import ClientAddresses
+from keystile.http.app import create_app
+from keystile.http.asgi import json_answer
+from keystile.http.doors import Contexts
+from keystile.http.token_door import TokenDoor
+from keystile.http.verify_door import VerifyDoor
+from keystile.wiring import Deployment, open_deployment
+
+if TYPE_CHECKING:
+    from quart import Quart
+
+    from keystile.authority.exchange import Exchange
+    from keystile.http.asgi import Receive, Scope, Send
+    from keystile.settings import Settings
+
+_log = logging.getLogger(__name__)
+_BROKEN = json_answer(500, {"error": "server_error"})
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The doors of one deployment."""
+
+    token: TokenDoor
+    verify: VerifyDoor
+    contexts: Contexts
+    exchange: Exchange
+
+
+def make_doors(deployment: Deployment) -> Doors:
+    """Return the doors of an opened deployment: all of them ask the same verifier."""
+    contexts = Contexts(deployment.rules, ClientAddresses(deployment.settings.trusted_proxies))
+    verifier, exchange = deployment.verifier, deployment.exchange
+    return Doors(
+        token=TokenDoor(verifier, exchange, contexts),
+        verify=VerifyDoor(verifier, deployment.jwts, exchange, contexts),
+        contexts=contexts,
+        exchange=exchange,
+    )
+
+
+class Front:
+    """The ASGI application of one worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._token_path = f"{settings.issuer_path}/token"
+        self._verify_path = f"{settings.issuer_path}/verify"
+        self._below_verify = f"{settings.issuer_path}/verify/"
+        self._doors: Doors | None = None
+        self._app: Quart | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http" and self._doors is not None and self._app is not None:
+            await self._serve(self._doors, self._app, scope, receive, send)
+
+    async def _serve(self, doors: Doors, app: Quart, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        try:
+            if path == self._verify_path or path.startswith(self._below_verify):
+                await doors.verify(scope, receive, send)
+            elif path == self._token_path:
+                await doors.token(scope, receive, send)
+            else:
+                await app(scope, receive, send)  # type: ignore[arg-type]  # the same scope by another name
+        except Exception:  # noqa: BLE001 - the last handler: a fault of ours is logged and told to nobody
+            _log.exception("unexpected error at %s", path)
+            await _BROKEN.send(send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with AsyncExitStack() as stack:
+            try:
+                deployment = await stack.enter_async_context(open_deployment(self._settings, serving=True))
+                self._doors = make_doors(deployment)
+                self._app = create_app(deployment, self._doors)
+            except Exception:  # noqa: BLE001 - the server wants to be told, whatever it is
+                _log.exception("start-up failed")
+                await send({"type": "lifespan.startup.failed", "message": "see the log"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,59 @@
+"""Serving on granian: one parent process, its workers, and the application each of them makes."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from granian import Granian
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+
+from keystile.errors import ConfigurationError
+from keystile.http.front import Front
+from keystile.logs import configure_logs
+from keystile.settings import load_settings
+
+if TYPE_CHECKING:
+    from keystile.settings import Settings
+
+_HEADER_TIMEOUT_MS = 10_000  # a client that takes longer to send its headers is cut off
+_MAX_BUFFER = 32_768  # bytes of headers and body read ahead
+_DRAIN = 15  # seconds a worker may take to finish what it has begun
+
+
+def create() -> Front:
+    """Return a worker's application, from the environment it inherited."""
+    configure_logs()
+    return Front(load_settings())
+
+
+def serve(settings: Settings) -> None:
+    """Serve until told to stop. Raises `ConfigurationError` if the port is taken."""
+    check_port(settings)
+    Granian(
+        "keystile.http.server:create",
+        factory=True,
+        interface=Interfaces.ASGI,
+        address=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        websockets=False,
+        log_level="warning",  # type: ignore[arg-type]  # granian's enum takes its value
+        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_BUFFER),
+        workers_kill_timeout=_DRAIN,
+        respawn_failed_workers=True,
+    ).serve()
+
+
+def check_port(settings: Settings) -> None:
+    """Raise a `ConfigurationError` if nothing can listen there."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): set KEYSTILE_PORT to a free one"
+            ) from error

@@ -1,0 +1,253 @@
+"""Every setting, read from `KEYSTILE_…` variables once; all faults are reported together."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
+
+from keystile.errors import ConfigurationError
+from keystile.keys import Stamps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_settings import PydanticBaseSettingsSource
+
+PREFIX = "KEYSTILE_"
+NOT_SETTINGS = frozenset({"KEYSTILE_URL", "KEYSTILE_PID", "KEYSTILE_API_KEY"})  # for people and scripts
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
+
+
+class Store(StrEnum):
+    """Where owners and key records live."""
+
+    EMBEDDED = "embedded"
+    KEYCLOAK = "keycloak"
+
+
+def _parse_list(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def parse_duration(value: object) -> object:
+    """Read `90`, `90s`, `15m`, `2h` or `1d`; anything else is left for the caller's validation to refuse."""
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    return timedelta(**{_UNITS[match[2] or "s"]: int(match[1])}) if match else value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+class Settings(BaseSettings):
+    """One deployment's settings. Durations are `90s`, `15m`, `2h`, `1d`; lists are comma-separated."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, extra="ignore")
+
+    store: Store = Field(Store.EMBEDDED, description="`embedded` (SQLite) or `keycloak`")
+    data_dir: Path = Field(Path(".keystile"), description="writable folder: store, keys, journal")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8400, ge=1, le=65535, description="port to listen on")
+    workers: int = Field(1, ge=1, le=64, description="worker processes")
+    issuer: str = Field("", description="public base URL, with a path; default `http://127.0.0.1:{port}/sts`")
+    issuer_kind: Literal["local"] = Field("local", description="who signs JWTs")
+    default_audience: str = Field("", description="`aud` where none is asked; default `{issuer}/default`")
+    audiences: Words = Field((), description="audiences that keys may list; unset: any absolute URI")
+    scopes: Words = Field((), description="scopes that keys may have; unset: any")
+    token_ttl: Duration = Field(timedelta(minutes=5), description="life of a JWT, at most `1h`")
+    signing_alg: Literal["RS256", "ES256", "EdDSA"] = Field("RS256", description="algorithm of our JWTs")
+    signing_keys_dir: Path | None = Field(None, description="private signing keys; default `{data dir}/signing-keys`")
+    peppers: SecretStr | None = Field(None, description="`id:secret[:retired],…`; embedded: made when unset")
+    stamps: Stamps = Field(Stamps.ENFORCE, description="`advisory` lets keys with unknown stamps be looked up")
+    brand: str = Field("mcpkey", description="first part of every key")
+    always_bcrypt: bool = Field(default=False, description="demand bcrypt beside the digest")
+    accept_test_keys: bool | None = Field(None, description="default: true on embedded, false on keycloak")
+    older_keys: bool = Field(default=False, description="serve keys of the older format")
+    older_hmac_secret: SecretStr | None = Field(None, description="secret of their `cacheHash`")
+    older_bcrypt_records: int = Field(500, ge=0, le=5000, description="older records matched by bcrypt alone")
+    default_expiry: str = Field("1y", description="life of a key where none is asked: `90d`, `1y`, `never`")
+    max_keys_per_owner: int = Field(5, ge=1, le=50, description="live keys of one owner")
+    cache_ttl: Duration = Field(timedelta(minutes=15), description="longest use of a verdict")
+    stale_ttl: Duration = Field(timedelta(minutes=15), description="use beyond that while Keycloak is down")
+    cache_entries: int = Field(100_000, ge=1, description="verdicts kept in process")
+    failures_per_minute: int = Field(20, ge=1, description="failed look-ups per client address")
+    trusted_proxies: Words = Field((), description="CIDRs whose `X-Forwarded-For` is believed")
+    redis_url: SecretStr | None = Field(None, description="`redis://`, `rediss://` or `redis+sentinel://`")
+    keycloak_url: str = Field("", description="base URL of Keycloak")
+    keycloak_realm: str = Field("keystile", description="realm that holds the owners")
+    keycloak_reader_id: str = Field("keystile-reader", description="client that reads")
+    keycloak_reader_secret: SecretStr | None = Field(None, description="its secret")
+    keycloak_writer_id: str = Field("keystile-writer", description="client that writes")
+    keycloak_writer_secret: SecretStr | None = Field(None, description="its secret")
+    keycloak_tokens_id: str = Field("keystile-tokens", description="client for Keycloak-signed tokens (later)")
+    keycloak_tokens_secret: SecretStr | None = Field(None, description="its secret")
+    allow_plain_http: Words = Field((), description="hosts that may be reached unencrypted beside loopback")
+    audit_log: Path | None = Field(None, description="file for audit lines; always also on standard error")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive(cls, values: dict[str, Any]) -> dict[str, Any]:
+        port = values.get("port") or cls.model_fields["port"].default
+        issuer = values.get("issuer") or f"http://127.0.0.1:{port}/sts"
+        values = {**values, "issuer": issuer}
+        values.setdefault("default_audience", f"{issuer}/default")
+        if values.get("accept_test_keys") in (None, ""):
+            values["accept_test_keys"] = values.get("store", Store.EMBEDDED) != Store.KEYCLOAK
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Settings:
+        faults = [*self._issuer_faults(), *self._keycloak_faults(), *self._other_faults()]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def issuer_path(self) -> str:
+        """The path below which the doors are, `/sts` by default."""
+        return urlsplit(self.issuer).path
+
+    @property
+    def realm_issuer(self) -> str:
+        """The `iss` of the realm's own tokens, "" on the embedded store."""
+        return f"{self.keycloak_url.rstrip('/')}/realms/{self.keycloak_realm}" if self.keycloak_url else ""
+
+    @property
+    def signing_dir(self) -> Path:
+        """The folder of the private signing keys."""
+        return self.signing_keys_dir or self.data_dir / "signing-keys"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment with `…_FILE` resolved."""
+        return init_settings, _FileEnvSource(settings_cls)
+
+    def _issuer_faults(self) -> list[str]:
+        parts = urlsplit(self.issuer)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+            return ["KEYSTILE_ISSUER is an http or https URL without query and fragment"]
+        if len(parts.path) < 2 or parts.path.endswith("/"):  # noqa: PLR2004 - "/" alone is no path
+            return ["KEYSTILE_ISSUER has a path and no trailing slash, like https://id.example.com/sts"]
+        return []
+
+    def _keycloak_faults(self) -> list[str]:
+        if self.store is not Store.KEYCLOAK:
+            return []
+        needed: dict[str, object] = {
+            "KEYCLOAK_URL": self.keycloak_url,
+            "KEYCLOAK_READER_SECRET": self.keycloak_reader_secret,
+            "REDIS_URL": self.redis_url,
+            "PEPPERS": self.peppers,
+        }
+        faults = [
+            f"KEYSTILE_{name} is needed with KEYSTILE_STORE=keycloak" for name, value in needed.items() if not value
+        ]
+        faults += self._plain_faults("KEYSTILE_KEYCLOAK_URL", self.keycloak_url, "http")
+        faults += self._plain_faults("KEYSTILE_REDIS_URL", _secret(self.redis_url), "redis", "redis+sentinel")
+        return faults
+
+    def _plain_faults(self, name: str, url: str, *plain: str) -> list[str]:
+        parts = urlsplit(url)
+        hosts = [node.rpartition("@")[2].rsplit(":", 1)[0] for node in parts.netloc.split(",")]
+        open_hosts = [host for host in hosts if not _is_loopback(host) and host not in self.allow_plain_http]
+        if parts.scheme in plain and url and open_hosts:
+            return [f"{name} is not encrypted: use TLS, or name {open_hosts[0]} in KEYSTILE_ALLOW_PLAIN_HTTP"]
+        return []
+
+    def _other_faults(self) -> list[str]:
+        faults = []
+        if not timedelta(seconds=1) <= self.token_ttl <= timedelta(hours=1):
+            faults.append("KEYSTILE_TOKEN_TTL is between 1s and 1h")
+        for cidr in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(cidr, strict=False)
+            except ValueError:
+                faults.append(f"KEYSTILE_TRUSTED_PROXIES: {cidr} is not a CIDR")
+        return faults
+
+
+class _FileEnvSource(EnvSettingsSource):
+    """The environment, where `NAME_FILE` names a file that holds the value of `NAME`."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        variables = dict(super()._load_env_vars())
+        for name in self.settings_cls.model_fields:
+            key = f"{PREFIX}{name}".lower()
+            path = variables.get(f"{key}_file")
+            if path and not variables.get(key):
+                variables[key] = _read_secret(f"{PREFIX}{name.upper()}_FILE", path)
+        return variables
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Return the settings of this environment, or raise one `ConfigurationError` naming every fault."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic
+    except ValidationError as error:
+        faults = [_describe(fault) for fault in error.errors(include_input=False, include_url=False)]
+        faults += _remaining_faults(error, overrides)
+        raise ConfigurationError("; ".join(faults)) from None  # the cause would show values
+
+
+def _remaining_faults(error: ValidationError, overrides: dict[str, object]) -> list[str]:
+    # Checks across fields run only once every field is valid: look again with defaults for the broken ones.
+    broken = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]}
+    if not broken:
+        return []
+    mended = {name: Settings.model_fields[name].default for name in broken}
+    try:
+        Settings(**{**overrides, **mended})
+    except ValidationError as second:
+        return [_describe(fault) for fault in second.errors(include_input=False, include_url=False)]
+    return []
+
+
+def unknown_settings() -> list[str]:
+    """Return the names of `KEYSTILE_…` variables nobody reads: most often a typing error."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{name}_FILE" for name in known}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known | NOT_SETTINGS)
+
+
+def _describe(fault: Any) -> str:  # noqa: ANN401 - pydantic's dictionary
+    names = [f"{PREFIX}{str(part).upper()}" for part in fault["loc"][:1]]
+    return " ".join([*names, str(fault["msg"]).removeprefix("Value error, ")])
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{name}: {path} cannot be read") from error
+
+
+def _secret(value: SecretStr | None) -> str:
+    return value.get_secret_value() if value else ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

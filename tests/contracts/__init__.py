@@ -1,0 +1,1 @@
+"""One suite per port: what every adapter of it promises, and what one technology adds to that."""

@@ -1,0 +1,226 @@
+"""What every change log promises."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contracts.examples import PEPPERS
+from keystile.adapters.memory.log import InProcessChangeLog
+from keystile.adapters.redis.log import RedisChangeLog
+from keystile.changes import Change, PollMark
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from keystile.ports import ChangeLog
+
+RETENTION = timedelta(milliseconds=20)
+
+
+class Deployment(Protocol):
+    """One log as two processes have it, and what can happen to it."""
+
+    here: ChangeLog
+    there: ChangeLog
+
+    async def age(self) -> None:
+        """Let everything appended so far become older than the retention."""
+
+    async def lose(self) -> None:
+        """Lose all that was appended."""
+
+
+class InProcess:
+    def __init__(self) -> None:
+        self._now = 0.0
+        self.here = self.there = self._log = InProcessChangeLog(retention=RETENTION, ticks=lambda: self._now)
+
+    async def age(self) -> None:
+        self._now += 2 * RETENTION.total_seconds()
+
+    async def lose(self) -> None:
+        self._log.lose()
+
+
+@dataclass
+class OnRedis:
+    here: ChangeLog
+    there: ChangeLog
+    raw: Redis
+
+    async def age(self) -> None:
+        begun = await self._now()
+        while await self._now() <= begun + RETENTION.total_seconds() + 0.001:
+            pass
+
+    async def lose(self) -> None:
+        await self.raw.flushall()
+
+    async def _now(self) -> float:
+        seconds, micros = await self.raw.time()
+        return float(seconds) + float(micros) / 1e6
+
+
+@pytest.fixture(params=["in_process", "redis"])
+def deployment(request: pytest.FixtureRequest) -> Deployment:
+    if request.param == "in_process":
+        return InProcess()
+    link = request.getfixturevalue("link")
+    here, there = (RedisChangeLog(link, PEPPERS, retention=RETENTION) for _ in "ab")
+    return OnRedis(here, there, request.getfixturevalue("raw"))
+
+
+def changes(*key_ids: str) -> tuple[Change, ...]:
+    return tuple(Change(key_id=key_id, gen=1) for key_id in key_ids)
+
+
+async def say(log: ChangeLog, *key_ids: str) -> None:
+    for change in changes(*key_ids):
+        await log.append(change)
+
+
+async def test_new_log_is_empty(deployment: Deployment) -> None:
+    """A log nobody wrote to has a position to follow it from, and nothing before it."""
+    page = await deployment.here.read(None)
+    assert (page.changes, page.whole, page.polled, page.dropped) == ((), True, None, 0)
+
+
+async def test_every_process_hears_what_one_said(deployment: Deployment) -> None:
+    """What one process appended, another reads, oldest first."""
+    start = await deployment.there.read(None)
+    await say(deployment.here, "a", "b", "c")
+    page = await deployment.there.read(start.position)
+    assert page.whole
+    assert page.changes == changes("a", "b", "c")
+
+
+async def test_nothing_is_heard_twice(deployment: Deployment) -> None:
+    """Following from the position of the last page tells only what came later, or nothing."""
+    await say(deployment.here, "a")
+    page = await deployment.there.read(None)
+    again = await deployment.there.read(page.position)
+    assert (again.changes, again.whole, again.position) == ((), True, page.position)
+    await say(deployment.here, "b")
+    assert (await deployment.there.read(page.position)).changes == changes("b")
+
+
+async def test_append_returns_the_position_of_its_entry(deployment: Deployment) -> None:
+    """Positions rise, and reading after one tells what came after that very entry."""
+    first, second = [await deployment.here.append(change) for change in changes("a", "b")]
+    assert first < second
+    assert (await deployment.there.read(first)).changes == changes("b")
+    page = await deployment.there.read(second)
+    assert (page.changes, page.whole, page.position) == ((), True, second)
+
+
+async def test_full_read_tells_all_that_is_kept(deployment: Deployment) -> None:
+    """A process that starts reads everything from the beginning."""
+    await say(deployment.here, "a", "b")
+    page = await deployment.there.read(None)
+    assert page.whole
+    assert page.changes == changes("a", "b")
+
+
+async def test_concurrent_appends_are_all_heard_once(deployment: Deployment) -> None:
+    """Of many appends at once, from two processes, a follower hears each exactly once."""
+    position, heard = (await deployment.there.read(None)).position, list[Change]()
+    key_ids = [str(number) for number in range(60)]
+    appends = [
+        asyncio.create_task(say([deployment.here, deployment.there][number % 2], key_id))
+        for number, key_id in enumerate(key_ids)
+    ]
+    while len(heard) < len(key_ids):
+        page = await deployment.there.read(position)
+        assert page.whole
+        position, heard = page.position, [*heard, *page.changes]
+    await asyncio.gather(*appends)
+    assert sorted(change.key_id for change in heard) == sorted(key_ids)
+
+
+async def test_poll_mark_is_told_and_never_goes_back(deployment: Deployment) -> None:
+    """The last complete poll is told with each read; an earlier one, arriving late, changes nothing."""
+    await deployment.here.mark_polled(PollMark(polled_at=1_700_000_001.5))
+    await deployment.here.mark_polled(PollMark(polled_at=1_700_000_000.5))
+    assert (await deployment.there.read(None)).polled == PollMark(polled_at=1_700_000_001.5)
+    await deployment.here.mark_polled(PollMark(polled_at=1_700_000_002.0, complete=False))
+    assert (await deployment.there.read(None)).polled == PollMark(polled_at=1_700_000_002.0, complete=False)
+
+
+async def test_lost_log_is_noticed(deployment: Deployment) -> None:
+    """After the log was lost, a position from before is not whole, and one from after is in another incarnation."""
+    await say(deployment.here, "a")
+    before = (await deployment.there.read(None)).position
+    await deployment.lose()
+    page = await deployment.there.read(before)
+    assert not page.whole
+    assert page.position.incarnation != before.incarnation
+    await say(deployment.here, "b")
+    again = await deployment.there.read(page.position)
+    assert (again.changes, again.whole) == (changes("b"), True)
+
+
+async def test_lost_log_is_noticed_though_written_to_again(deployment: Deployment) -> None:
+    """A log that was lost and has grown again is not taken for the one before; all it keeps is told."""
+    await say(deployment.here, "a")
+    before = (await deployment.there.read(None)).position
+    await deployment.lose()
+    await say(deployment.here, "b", "c")
+    page = await deployment.there.read(before)
+    assert (page.changes, page.whole) == (changes("b", "c"), False)
+
+
+async def test_position_before_the_trimmed_part_is_not_whole(deployment: Deployment) -> None:
+    """Who missed entries that are no longer kept is told so, and hears all that is."""
+    start = (await deployment.there.read(None)).position
+    await say(deployment.here, "a", "b")
+    await deployment.age()
+    await say(deployment.here, "c")
+    page = await deployment.there.read(start)
+    assert (page.changes, page.whole) == (changes("c"), False)
+
+
+async def test_trimmed_entries_already_heard_are_not_missed(deployment: Deployment) -> None:
+    """Who heard the entries that are no longer kept has missed nothing."""
+    await say(deployment.here, "a", "b")
+    heard = (await deployment.there.read(None)).position
+    await deployment.age()
+    await say(deployment.here, "c")
+    page = await deployment.there.read(heard)
+    assert (page.changes, page.whole) == (changes("c"), True)
+
+
+async def test_position_ahead_of_the_log_is_not_whole(deployment: Deployment) -> None:
+    """A position that the log has not reached is not one of this log."""
+    position = await deployment.here.append(Change(key_id="a"))
+    ahead = type(position)(position.incarnation, position.offset + 1)
+    assert not (await deployment.there.read(ahead)).whole
+
+
+_moments = st.floats(0, 4e9, allow_nan=False)
+_texts = st.text(max_size=40).filter(lambda text: "\x00" not in text)
+_changes = st.builds(
+    Change,
+    key_id=_texts,
+    owner_id=_texts,
+    gen=st.integers(0, 2**53),
+    kills_below=st.integers(0, 2**53),
+    kills_from=_moments,
+    dead=st.booleans(),
+    at=_moments,
+)
+
+
+@given(change=_changes)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_every_field_of_a_change_survives(deployment: Deployment, change: Change) -> None:
+    """A change is heard exactly as it was said."""
+    before = (await deployment.there.read(None)).position
+    await deployment.here.append(change)
+    assert (await deployment.there.read(before)).changes == (change,)

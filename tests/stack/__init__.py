@@ -1,0 +1,8 @@
+"""Real servers for tests and for `make stack`: Keycloak, Redis and Keystile, each with a handle."""
+
+from stack.errors import StackError
+from stack.keycloak_server import KeycloakServer, Postgres
+from stack.keystile_server import KeystileServer
+from stack.redis_server import RedisServer
+
+__all__ = ["KeycloakServer", "KeystileServer", "Postgres", "RedisServer", "StackError"]

@@ -1,0 +1,59 @@
+"""Keycloak's access log: which requests it answered since a moment, and nothing missed."""
+
+from __future__ import annotations
+
+import secrets
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+
+from stack.errors import StackError
+from stack.ports import LOOPBACK
+from stack.processes import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Method, path with query, status; the base name and the folder are Keycloak's to extend.
+OPTIONS = (
+    "--http-access-log-enabled=true",
+    "--http-access-log-file-enabled=true",
+    "--http-access-log-file-rotate=false",
+    "--http-access-log-file-name=access",
+    "--http-access-log-pattern=%m %U %s",
+)
+_WRITTEN_WITHIN = 10.0  # seconds
+_PROBE = "/access-log-probe-"
+
+
+class AccessLog:
+    """The log file at *path* of the server on *port*.
+
+    Keycloak writes a line after its answer and on another thread. So both methods first send a request of
+    their own and wait for its line: every request answered before the call is in the file by then.
+    """
+
+    def __init__(self, path: Path, port: int) -> None:
+        self._path = path
+        self._port = port
+
+    def mark(self) -> int:
+        """Return the position up to which everything belongs to the past."""
+        self._flush()
+        return self._path.stat().st_size
+
+    def requests_since(self, mark: int) -> list[str]:
+        """Return the requests answered since *mark*, oldest first, as `GET /path?query 200`."""
+        self._flush()
+        text = self._path.read_bytes()[mark:].decode()
+        return [line for line in text.splitlines() if _PROBE not in line]
+
+    def _flush(self) -> None:
+        probe = _PROBE + secrets.token_hex(8)
+        connection = HTTPConnection(LOOPBACK, self._port, timeout=_WRITTEN_WITHIN)
+        try:
+            connection.request("GET", probe)
+            connection.getresponse().read()
+        finally:
+            connection.close()
+        if not wait_until(lambda: f"{probe} " in self._path.read_text(), _WRITTEN_WITHIN):
+            raise StackError(f"Keycloak does not write its access log to {self._path}")
