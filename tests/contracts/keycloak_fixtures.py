@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 from keycloak import KeycloakAdmin
@@ -18,7 +19,12 @@ from keystile.adapters.keycloak.directory import KeycloakDirectory
 from keystile.adapters.keycloak.setup import setup
 from keystile.adapters.keycloak.wanted import WantedRealm
 from keystile.adapters.memory.leases import InProcessLeases
+from keystile.adapters.redis.leases import RedisLeases
+from keystile.adapters.redis.link import RedisLink
+from keystile.authority.breaker import Breaker
+from keystile.records import KeyRecord
 from stack import KeycloakServer
+from stack.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -55,26 +61,17 @@ class Realm:
         user = {"username": username, "email": f"{username}@example.com", "firstName": "Zoë", "lastName": "Quint"}
         return str(self.admin.create_user({"enabled": True, **user, **more}))
 
-    def client(self, credentials: Credentials, url: str = "") -> KeycloakClient:
-        """Open a client of the realm, through *url* if it is given."""
-        access = ClientAccess(url=url or self.server.url, realm=self.wanted.realm, client=credentials)
-        return KeycloakClient(access, alert=self.alerts.append)
+    def client(self, credentials: Credentials) -> KeycloakClient:
+        """Open a client of the realm."""
+        return open_client(self.server.url, self.wanted.realm, credentials, self.alerts.append)
 
-    @asynccontextmanager
-    async def directory(
+    def directory(
         self, leases: Leases | None = None, *, url: str = "", alert: Callable[[str], None] | None = None
-    ) -> AsyncIterator[KeycloakDirectory]:
+    ) -> AbstractAsyncContextManager[KeycloakDirectory]:
         """Open a directory on the realm, through *url* if it is given."""
-        reader, writer = self.client(self.wanted.reader, url), self.client(self.wanted.writer, url)
-        directory = KeycloakDirectory(
-            reader, writer, leases or InProcessLeases(), alert=alert or self.alerts.append
+        return open_directory(
+            url or self.server.url, self.wanted, leases or InProcessLeases(), alert or self.alerts.append
         )
-        try:
-            yield directory
-        finally:
-            await directory.close()
-            await reader.close()
-            await writer.close()
 
     def change_profile(self, **changes: Any) -> None:  # noqa: ANN401 - JSON
         """Change top-level fields of the user profile; None takes one away."""
@@ -108,6 +105,35 @@ def own_realm(keycloak_server: KeycloakServer) -> Realm:
     return make_realm(keycloak_server)
 
 
+def open_client(url: str, realm: str, credentials: Credentials, alert: Callable[[str], None]) -> KeycloakClient:
+    """Open a client of a realm."""
+    return KeycloakClient(ClientAccess(url=url, realm=realm, client=credentials), alert=alert)
+
+
+@asynccontextmanager
+async def open_directory(
+    url: str, wanted: WantedRealm, leases: Leases, alert: Callable[[str], None] = print
+) -> AsyncIterator[KeycloakDirectory]:
+    """Open a directory on a realm with clients of its own."""
+    reader, writer = (open_client(url, wanted.realm, client, alert) for client in (wanted.reader, wanted.writer))
+    directory = KeycloakDirectory(reader, writer, leases, alert=alert)
+    try:
+        yield directory
+    finally:
+        await directory.close()
+        await reader.close()
+        await writer.close()
+
+
+def a_record(**fields: Any) -> KeyRecord:  # noqa: ANN401 - any field
+    """Return a live record of a fresh key."""
+    issued_at = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
+    record = KeyRecord(
+        key_id=secrets.token_hex(6), gen=1, environment="live", name="laptop of Zoë", issued_at=issued_at
+    )
+    return replace(record, **fields)
+
+
 def make_realm(server: KeycloakServer) -> Realm:
     """Return a fresh realm, made and set up by Keystile itself."""
     reader, writer, tokens = (
@@ -124,22 +150,52 @@ class Relay:
     """A wire to Keycloak (`url`) on which a PUT can be held back after it was sent, and let go later."""
 
     def __init__(self, server: KeycloakServer) -> None:
-        self._server_port = server.port
+        self.url = ""
         self.holds = False
         self.held = asyncio.Event()
         self.let_go = asyncio.Event()
+        self._server_port = server.port
+        self._wires: set[asyncio.Task[Any] | None] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Self]:
         """Listen on a port of its own."""
-        async with asyncio.TaskGroup() as self._pumps:
-            server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            yield self
-            server.close()
-            for pump in self._all_pumps:
-                pump.cancel()
+        server = await asyncio.start_server(self._connected, LOOPBACK, 0)
+        self.url = f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+        yield self
+        server.close()
+        wires = [wire for wire in self._wires if wire]
+        for wire in wires:
+            wire.cancel()
+        await asyncio.gather(*wires, return_exceptions=True)
 
     async def _connected(self, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        there, out = await asyncio.open_connection("127.0.0.1", self._server_port)
-        
+        self._wires.add(asyncio.current_task())
+        there, out = await asyncio.open_connection(LOOPBACK, self._server_port)
+        try:
+            await asyncio.gather(self._pump(here, out), self._pump(there, back))
+        finally:
+            back.close()
+            out.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65536):
+                if self.holds and data.startswith(b"PUT "):
+                    self.held.set()
+                    await self.let_go.wait()
+                sink.write(data)
+                await sink.drain()
+
+
+def add_records(server_url: str, wanted: WantedRealm, redis_url: str, owner_id: str, count: int) -> None:
+    """Add *count* records to one owner, all at once, as a process of its own does with its own connections."""
+    asyncio.run(_add_records(server_url, wanted, redis_url, owner_id, count))
+
+
+async def _add_records(server_url: str, wanted: WantedRealm, redis_url: str, owner_id: str, count: int) -> None:
+    link = RedisLink.open(redis_url, Breaker("Redis"))
+    async with open_directory(server_url, wanted, RedisLeases(link)) as directory:
+        changes = (lambda owner, record=a_record(): owner.with_record(record) for _ in range(count))
+        await asyncio.gather(*(directory.update(owner_id, change) for change in changes))
+    await link.aclose()

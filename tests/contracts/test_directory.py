@@ -7,14 +7,15 @@ import secrets
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.keycloak_fixtures import a_record
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.errors import ChangeRefusedError, OwnerUnknownError
-from keystile.records import KeyRecord, Owner, Policy, RevocationReason, Status, Unreadable
+from keystile.records import Owner, Policy, RevocationReason, Status, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from contracts.keycloak_fixtures import Realm
     from keystile.ports import Directory, OwnerChange
+    from keystile.records import KeyRecord
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 
@@ -75,11 +77,6 @@ def directory(store: Store) -> Directory:
 @pytest.fixture
 async def owner(store: Store) -> Owner:
     return await store.directory.adopt(store.add_owner())
-
-
-def a_record(**fields: Any) -> KeyRecord:  # noqa: ANN401 - any field
-    key_id = secrets.token_hex(6)
-    return replace(KeyRecord(key_id=key_id, gen=1, environment="live", name="laptop of Zoë", issued_at=NOW), **fields)
 
 
 def adding(*records: KeyRecord) -> OwnerChange:

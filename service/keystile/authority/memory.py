@@ -59,8 +59,10 @@ class ChangeMemory:
     def counts_verdict(self, verdict: Verdict, now: float) -> bool:
         """Tell whether *verdict* still counts by the log at *now* (epoch seconds)."""
         record = verdict.record
-        names = (record.key_id, owner_name(verdict.owner.id))
-        return self.counts(verdict.position, *names) and not self.is_killed(record.key_id, record.gen, now)
+        if not self.counts(verdict.position, record.key_id, owner_name(verdict.owner.id)):
+            return False
+        # What was read dead stays dead, whatever kills it: only verdicts that grant something can be killed.
+        return record.revoked_at is not None or not self.is_killed(record.key_id, record.gen, now)
 
     def nothing_since(self, position: Position) -> bool:
         """Tell whether the log said nothing at all after *position*."""

@@ -14,11 +14,12 @@ from keystile.adapters.secret_files import replace
 from keystile.authority.lifecycle import KeyRequest
 from keystile.cli.output import print_line
 from keystile.errors import KeyRefusedError
+from keystile.expiries import parse_expiry
 from keystile.http.server import check_port, serve
 from keystile.policy import RequestContext
 from keystile.records import Policy
 from keystile.settings import Store
-from keystile.wiring import open_deployment
+from keystile.wiring import now, open_deployment
 
 if TYPE_CHECKING:
     from keystile.settings import Settings
@@ -62,7 +63,10 @@ async def _known_key(deployment: Deployment, known: str) -> str | None:
 
 
 async def _new_key(deployment: Deployment) -> str:
-    request = KeyRequest(owner=_OWNER, name="demo", issued_by="demo", policy=Policy(scopes=("read",)))
+    expires_at = parse_expiry(deployment.settings.default_expiry, now())
+    request = KeyRequest(
+        owner=_OWNER, name="demo", issued_by="demo", expires_at=expires_at, policy=Policy(scopes=("read",))
+    )
     issued = await deployment.lifecycle.issue(request)
     return issued.key.reveal()  # into demo.json (0600) and onto the terminal: that is what a demo is for
 
