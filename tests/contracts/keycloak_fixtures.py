@@ -29,7 +29,8 @@ from stack.ports import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from keystile.ports import Leases
+    from keystile.ports import Leases, OwnerChange
+    from keystile.records import Owner
 
 
 @dataclass
@@ -134,6 +135,17 @@ def a_record(**fields: Any) -> KeyRecord:  # noqa: ANN401 - any field
     return replace(record, **fields)
 
 
+def adding(*records: KeyRecord) -> OwnerChange:
+    """Return the change that adds these records, or puts them in place of their predecessors."""
+
+    def change(owner: Owner) -> Owner:
+        for record in records:
+            owner = owner.with_record(record)
+        return owner
+
+    return change
+
+
 def make_realm(server: KeycloakServer) -> Realm:
     """Return a fresh realm, made and set up by Keystile itself."""
     reader, writer, tokens = (
@@ -196,6 +208,5 @@ def add_records(server_url: str, wanted: WantedRealm, redis_url: str, owner_id: 
 async def _add_records(server_url: str, wanted: WantedRealm, redis_url: str, owner_id: str, count: int) -> None:
     link = RedisLink.open(redis_url, Breaker("Redis"))
     async with open_directory(server_url, wanted, RedisLeases(link)) as directory:
-        changes = (lambda owner, record=a_record(): owner.with_record(record) for _ in range(count))
-        await asyncio.gather(*(directory.update(owner_id, change) for change in changes))
+        await asyncio.gather(*(directory.update(owner_id, adding(a_record())) for _ in range(count)))
     await link.aclose()

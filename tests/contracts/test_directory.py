@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from contracts.keycloak_fixtures import a_record
+from contracts.keycloak_fixtures import a_record, adding
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.errors import ChangeRefusedError, OwnerUnknownError
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from contracts.keycloak_fixtures import Realm
-    from keystile.ports import Directory, OwnerChange
-    from keystile.records import KeyRecord
+    from keystile.ports import Directory
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 
@@ -77,15 +76,6 @@ def directory(store: Store) -> Directory:
 @pytest.fixture
 async def owner(store: Store) -> Owner:
     return await store.directory.adopt(store.add_owner())
-
-
-def adding(*records: KeyRecord) -> OwnerChange:
-    def change(owner: Owner) -> Owner:
-        for record in records:
-            owner = owner.with_record(record)
-        return owner
-
-    return change
 
 
 async def test_owner_is_the_same_by_name_and_by_id(directory: Directory, owner: Owner) -> None:

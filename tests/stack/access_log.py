@@ -44,16 +44,21 @@ class AccessLog:
     def requests_since(self, mark: int) -> list[str]:
         """Return the requests answered since *mark*, oldest first, as `GET /path?query 200`."""
         self._flush()
-        text = self._path.read_bytes()[mark:].decode()
-        return [line for line in text.splitlines() if _PROBE not in line]
+        return [line for line in self._read(mark).splitlines() if _PROBE not in line]
+
+    def _read(self, start: int) -> str:
+        with self._path.open("rb") as log:
+            log.seek(start)
+            return log.read().decode()
 
     def _flush(self) -> None:
-        probe = _PROBE + secrets.token_hex(8)
+        probe = f"{_PROBE}{secrets.token_hex(8)} "
+        before = self._path.stat().st_size
         connection = HTTPConnection(LOOPBACK, self._port, timeout=_WRITTEN_WITHIN)
         try:
-            connection.request("GET", probe)
+            connection.request("GET", probe.rstrip())
             connection.getresponse().read()
         finally:
             connection.close()
-        if not wait_until(lambda: f"{probe} " in self._path.read_text(), _WRITTEN_WITHIN):
+        if not wait_until(lambda: probe in self._read(before), _WRITTEN_WITHIN):
             raise StackError(f"Keycloak does not write its access log to {self._path}")

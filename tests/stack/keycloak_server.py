@@ -101,6 +101,7 @@ class KeycloakServer(Server):
             f"--http-host={LOOPBACK}",
             f"--http-port={self.port}",
             f"--http-management-port={self.management_port}",
+            "--log-level=info,io.smallrye.health:error",  # else a line for each look at /health/ready
             *ACCESS_LOG_OPTIONS,
         ]
 

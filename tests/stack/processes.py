@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FOREIGN = ("KEYSTILE_", "KEYCLOAK_", "KC_", "JAVA_OPTS")
-_POLL = 0.03  # seconds
 _DYING = 2  # threads
 _PROC = Path("/proc")  # Linux; elsewhere ps(1) tells the same
 
@@ -57,13 +56,13 @@ def signal_group(group: int, signum: signal.Signals) -> None:
         os.killpg(group, signum)
 
 
-def wait_until(condition: Callable[[], bool], within: float) -> bool:
+def wait_until(condition: Callable[[], bool], within: float, every: float = 0.03) -> bool:
     """Look at *condition* until it holds, for at most *within* seconds; return whether it did."""
     deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL)
+        time.sleep(every)
     return True
 
 

@@ -131,7 +131,7 @@ class Server(ABC):
             )
 
     def _wait_until_ready(self) -> None:
-        wait_until(lambda: self.has_ended() or self._is_ready(), self.ready_within)
+        wait_until(lambda: self.has_ended() or self._is_ready(), self.ready_within, every=0.1)
         if self.has_ended():
             raise StackError(f"{self.name} ended while starting; the end of {self.log_path}:\n{self._log_end()}")
         if not self._is_ready():

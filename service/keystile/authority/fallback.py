@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 EVENTS_FOLLOWED_FOR = 60.0  # seconds a complete poll vouches for the index
 CRAWL_PAUSE = 600.0  # seconds between the end of a crawl and the next
 LEASE_TTL = 30.0
+WANTED_REST = 1.0  # pause after each page, in page times: half of the time belongs to everybody else
+IDLE_REST = 4.0  # the same while nobody waits for the crawl
 _LEASE = "crawl"
 
 
@@ -55,6 +57,7 @@ class FallbackIndex:
         self._ticks = ticks
         self._older_keys = older_keys
         self._crawling: asyncio.Task[None] | None = None
+        self._wanted = False
 
     async def named(self, key: ApiKey) -> tuple[IndexEntry, ...]:
         """Return the records whose key id or `cacheHash` is that of *key*. Raises `CannotTellError` without a crawl."""
@@ -81,10 +84,19 @@ class FallbackIndex:
         state = await self._store.state()
         if state is not None and self._is_followed(state):
             return state
-        self.start_crawl(state)
+        self._wanted = True
+        self._start_crawl(state)
         raise CannotTellError("the fallback index is not complete yet", retry_after=2)
 
-    def start_crawl(self, last: IndexState | None = None) -> None:
+    async def prepare(self) -> bool:
+        """Start the crawl before anybody needs it; return whether one is finished. Raises `CannotTellError`."""
+        state = await self._store.state()
+        if state is not None and self._is_followed(state):
+            return True
+        self._start_crawl(state)
+        return False
+
+    def _start_crawl(self, last: IndexState | None) -> None:
         """Start a crawl unless one runs, or one ended lately."""
         if self._crawling is not None and not self._crawling.done():
             return
@@ -121,7 +133,8 @@ class FallbackIndex:
 
     async def _crawl_pages(self, token: str) -> None:
         generation = secrets.token_hex(8)
-        started_at = self._clock().timestamp()
+        polled = self._memory.polled
+        started_at = polled.polled_at if polled else 0.0  # by the clock that events are followed by
         after, pages = "", 0
         while True:
             asked_at = self._ticks()
@@ -134,10 +147,10 @@ class FallbackIndex:
                 break
             if not await self._leases.renew(_LEASE, token, LEASE_TTL):
                 raise CannotTellError("the crawl lost its lease")
-            await asyncio.sleep(self._ticks() - asked_at)  # half of the time belongs to everybody else
+            await asyncio.sleep((self._ticks() - asked_at) * (WANTED_REST if self._wanted else IDLE_REST))
         finished_at = self._clock().timestamp()
         await self._store.finish(IndexState(generation=generation, started_at=started_at, finished_at=finished_at))
-        _log.info("the fallback index is complete", pages=pages, seconds=round(finished_at - started_at, 1))
+        _log.info("the fallback index is complete", pages=pages)
 
     def _entries(self, owner: Owner) -> list[IndexEntry]:
         return [self._entry(owner, record) for record in owner.records if not self._is_found(owner, record)]

@@ -57,6 +57,7 @@ class Poller:
         self._mender = mender
         self._clock = clock
         self._token: str | None = None
+        self._index_ready = False
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -83,6 +84,7 @@ class Poller:
             await self._take_in(owner_id)
         since = mark.followed_since if mark else page.polled_at
         await self._follower.mark_polled(PollMark(polled_at=page.polled_at, followed_since=since))
+        self._index_ready = self._index_ready or await self._index.prepare()
 
     async def _elected(self) -> bool:
         if self._token is not None and await self._leases.renew(_LEASE, self._token, LEASE_TTL):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from keystile.errors import ChangeRefusedError
 from keystile.older import is_older_value, older_attributes, read_older, write_older
 from keystile.records import KeyRecord, Owner, Status, Unreadable, UnreadableRecordError
 
@@ -20,19 +21,27 @@ OURS = (RECORDS, LOOKUPS)
 CANARY = "keystile-canary"  # a look-up value, and no key id: those have no hyphen
 PADDED = 264  # Keycloak indexes values of more than 255 characters, and compares others row by row
 _SENT = ("username", "email", "firstName", "lastName")  # left out, the last three would be wiped
-_LOOKUP = re.compile(r"[a-z0-9_][a-z0-9_-]{0,126}(?<!-)", re.ASCII)
+_PLAIN = re.compile(r"(?!x-)[a-z0-9_][a-z0-9_-]*(?<!-)", re.ASCII)
+_HEX = "x-"
+_LONGEST = 200
 
 Attributes = dict[str, list[str]]
 
 
 def padded(lookup: str) -> str | None:
-    """Return the value that stands for *lookup* in `apiKeyLookup`; None if it cannot be a look-up value of ours."""
-    return lookup.ljust(PADDED, "-") if _LOOKUP.fullmatch(lookup) else None
+    """Return the value that stands for *lookup* in `apiKeyLookup`; None if *lookup* is none or too long for that."""
+    # Keycloak's search ignores case, and ids of the older form may hold capitals: those are written in hexadecimal.
+    text = lookup if _PLAIN.fullmatch(lookup) else _HEX + lookup.encode().hex()
+    return text.ljust(PADDED, "-") if lookup and len(text) <= _LONGEST else None
 
 
 def unpadded(value: str) -> str | None:
     """Return what look-up value *value* stands for; None if it is not of our making."""
-    lookup = value.rstrip("-")
+    text = value.rstrip("-")
+    try:
+        lookup = bytes.fromhex(text.removeprefix(_HEX)).decode() if text.startswith(_HEX) else text
+    except ValueError:
+        return None
     return lookup if padded(lookup) == value else None
 
 
@@ -112,7 +121,7 @@ def _text(record: KeyRecord, before: Attributes) -> str:
 def _padded(lookup: str) -> str:
     value = padded(lookup)
     if value is None:
-        raise ValueError(f"{lookup!r} cannot be a look-up value")
+        raise ChangeRefusedError("a look-up value is 1 to 99 bytes long")
     return value
 
 
