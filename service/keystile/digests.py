@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from keystile.peppers import Pepper
 
 BCRYPT_COST = 12
-_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
+# The last character of the salt carries two bits: bcrypt raises on any other than these four.
+_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 _COSTS = range(4, 15)  # stored data never chooses the work factor beyond these
 _DECOY = "$2b$12$Kx1kS9dDg1bHnR5yN8mJVu7kz5GQ0rPq0K1v1hV0qk5y3m8p2b7cW"
 

@@ -7,7 +7,7 @@ import secrets
 import string
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from keystile.errors import ConfigurationError, KeyRefusedError, Reason
 
@@ -58,6 +58,10 @@ class ApiKey:
         return f"<ApiKey {self.tag}>"
 
     __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: a key leaves this process by `reveal` or not at all."""
+        raise TypeError("an API key is neither pickled nor copied; see reveal")
 
 
 class KeyFormat:

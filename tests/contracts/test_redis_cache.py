@@ -182,9 +182,7 @@ async def test_forged_floor_is_dropped(cache: RedisVerdictCache, raw: Redis, ala
     assert len(alarms) == 1
 
 
-async def test_floor_of_another_value_type_is_overwritten(
-    cache: RedisVerdictCache, link: RedisLink, raw: Redis
-) -> None:
+async def test_planted_floor_is_overwritten(cache: RedisVerdictCache, link: RedisLink, raw: Redis) -> None:
     """What somebody planted under a floor's name does not keep a true floor out."""
     log = RedisChangeLog(link, PEPPERS)
     for plant in (raw.set(floor_name("key"), "garbage"), raw.rpush(floor_name("key"), "x")):

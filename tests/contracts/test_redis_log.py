@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,8 +113,7 @@ async def test_cutting_the_end_off_voids_positions(log: RedisChangeLog, raw: Red
     """A log whose last entry was taken away is another log."""
     position = await log.append(Change(key_id="a"))
     await log.append(Change(key_id="b"))
-    newest = await raw.xrevrange(STREAM, count=1)
-    await raw.xdel(STREAM, newest[0][0])
+    await raw.xdel(STREAM, (await raw.xinfo_stream(STREAM))["last-generated-id"])
     assert not (await log.read(position)).whole
 
 
@@ -142,16 +142,14 @@ async def test_restart_begins_a_new_incarnation_and_keeps_entries(
 ) -> None:
     """After a crash every acknowledged entry is there, told again in full, and older positions are void."""
     position = await own_log.append(Change(key_id="a", gen=1))
-    own_redis.kill()
-    own_redis.start()
+    await asyncio.to_thread(own_redis.kill)
+    await asyncio.to_thread(own_redis.start)
     page = await own_log.read(position)
     assert (page.changes, page.whole) == (changes("a"), False)
     assert (await own_log.read(page.position)).whole
 
 
-async def test_nothing_is_read_where_nothing_can_be_written(
-    own_redis: RedisServer, own_raw: Redis, own_log: RedisChangeLog
-) -> None:
+async def test_nothing_is_read_where_nothing_can_be_written(own_raw: Redis, own_log: RedisChangeLog) -> None:
     """A full Redis fails a read within a moment, so silence proves that nothing could be said elsewhere."""
     position = await own_log.append(Change(key_id="a"))
     await own_raw.config_set("maxmemory", 1)
@@ -164,20 +162,15 @@ async def test_nothing_is_read_where_nothing_can_be_written(
 
 
 async def test_replica_is_not_believed(
-    own_redis: RedisServer,
-    redis_server: RedisServer,
-    redis_url: str,
-    own_raw: Redis,
-    own_log: RedisChangeLog,
-    log: RedisChangeLog,
+    own_raw: Redis, own_log: RedisChangeLog, redis_server: RedisServer, log: RedisChangeLog
 ) -> None:
     """A server that became a replica is not read, though its new master keeps its marks fresh."""
     position = await own_log.append(Change(key_id="a"))
     await own_raw.config_set("masterauth", redis_server.password)
-    await own_raw.replicaof("127.0.0.1", redis_server.port)  # type: ignore[no-untyped-call]
+    await own_raw.replicaof("127.0.0.1", redis_server.port)
     await until_refused(own_log, position)
     async with asyncio.timeout(10):
-        while (await own_raw.info("replication"))["master_link_status"] != "up":
+        while not await own_raw.exists(STATE):
             await log.read(None)
     await log.read(None)
     with pytest.raises(CannotTellError):
@@ -188,10 +181,10 @@ async def until_refused(log: RedisChangeLog, position: Position) -> None:
     """Read until it fails, as it must soon after the last mark."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    with pytest.raises(CannotTellError):
-        while True:
+    with suppress(CannotTellError):
+        while loop.time() < begun + 1:
             await log.read(position)
-    assert loop.time() - begun < 0.5
+    assert loop.time() < begun + 0.5
 
 
 async def test_change_and_floor_are_written_together(own_raw: Redis, own_log: RedisChangeLog) -> None:

@@ -39,21 +39,26 @@ class AccessLog:
     def mark(self) -> int:
         """Return the position up to which everything belongs to the past."""
         self._flush()
-        return self._path.stat().st_size
+        return self._size()
 
     def requests_since(self, mark: int) -> list[str]:
         """Return the requests answered since *mark*, oldest first, as `GET /path?query 200`."""
         self._flush()
         return [line for line in self._read(mark).splitlines() if _PROBE not in line]
 
+    def _size(self) -> int:
+        return self._path.stat().st_size if self._path.exists() else 0  # the first request makes it
+
     def _read(self, start: int) -> str:
+        if not self._path.exists():
+            return ""
         with self._path.open("rb") as log:
             log.seek(start)
             return log.read().decode()
 
     def _flush(self) -> None:
         probe = f"{_PROBE}{secrets.token_hex(8)} "
-        before = self._path.stat().st_size
+        before = self._size()
         connection = HTTPConnection(LOOPBACK, self._port, timeout=_WRITTEN_WITHIN)
         try:
             connection.request("GET", probe.rstrip())

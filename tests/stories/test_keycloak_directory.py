@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,18 @@ import pytest
 
 from contracts.keycloak_fixtures import Realm, Relay, a_record, add_records, adding
 from keystile.adapters.keycloak.attributes import padded
+from keystile.adapters.keycloak.diagnosis import diagnose
+from keystile.adapters.keycloak.setup import setup
 from keystile.adapters.memory.leases import InProcessLeases
-from keystile.errors import AttributesUndeclaredError, CannotTellError, ChangeRefusedError, OwnerUnknownError
+from keystile.errors import (
+    AttributesUndeclaredError,
+    CannotTellError,
+    ChangeRefusedError,
+    ConfigurationError,
+    OwnerUnknownError,
+)
 from keystile.records import Owner, RevocationReason, Status
+from stack.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -106,7 +116,9 @@ async def test_cold_lookup_is_one_request(own_realm: Realm, users: int) -> None:
     """Finding a key's owner, or nobody, is one request to Keycloak however many users there are."""
     names = [secrets.token_hex(6) for _ in range(users)]
     people = [{"username": n, "enabled": True, "attributes": {"apiKeyLookup": [padded(n)]}} for n in names]
-    own_realm.admin.partial_import_realm(own_realm.wanted.realm, {"ifResourceExists": "FAIL", "users": people})
+    for first in range(0, users, 200):  # one transaction each, which gets slow when it gets long
+        batch = {"ifResourceExists": "FAIL", "users": people[first : first + 200]}
+        own_realm.admin.partial_import_realm(own_realm.wanted.realm, batch)
     async with own_realm.directory() as directory:
         assert await directory.find("warm-up") == ()  # a token, and the canary
         mark = own_realm.server.mark()
@@ -236,3 +248,70 @@ async def test_late_write_does_not_undo_a_revocation(realm: Realm) -> None:
             await undone.wait()
         owner = await directory.update(owner_id, lambda owner: owner, urgent=True)  # waits for the one that mends
     assert owner.record(record.key_id) == dead
+
+
+async def findings(realm: Realm) -> set[str]:
+    """Return what doctor finds wrong."""
+    clients = [realm.client(client) for client in (realm.wanted.reader, realm.wanted.writer, realm.wanted.tokens)]
+    found = await diagnose(*clients, older_keys=True)
+    for client in clients:
+        await client.close()
+    assert all(finding.fix for finding in found if not finding.ok)
+    return {finding.what for finding in found if not finding.ok}
+
+
+async def test_realm_that_is_set_up_stays_as_it_is(realm: Realm) -> None:
+    """After one set-up nothing is wrong, and another one changes nothing."""
+    assert await findings(realm) == set()
+    assert realm.set_up() == []
+
+
+async def test_setup_mends_what_drifted_and_leaves_the_rest(own_realm: Realm) -> None:
+    """Whatever was spoilt is found by doctor and mended by set-up, and what is none of ours stays as it is."""
+    admin, name = own_realm.admin, own_realm.wanted.realm
+    clients = {client["clientId"]: client["id"] for client in admin.get_clients()}
+    accounts = {role: str(admin.get_user_id(f"service-account-keystile-{role}")) for role in ("reader", "writer")}
+    management = clients["realm-management"]
+    admin.update_client(clients["keystile-tokens"], {"fullScopeAllowed": True})
+    admin.update_user(accounts["writer"], {"attributes": {}})
+    admin.delete_client_roles_of_user(accounts["reader"], management, [admin.get_client_role(management, "view-realm")])
+    admin.assign_client_role(accounts["writer"], management, [admin.get_client_role(management, "manage-realm")])
+    dept = {"name": "dept", "permissions": {"view": ["user"], "edit": ["user"]}, "multivalued": False}
+    ours = {"name": "apiKeys", "permissions": {"view": ["admin", "user"], "edit": ["admin"]}, "multivalued": True}
+    own_realm.change_profile(attributes=[*admin.get_realm_users_profile()["attributes"][:4], dept, ours])
+    kept = {**admin.get_realm(name)["attributes"], "ours": "kept"}
+    admin.update_realm(name, {"enabledEventTypes": ["LOGIN"], "adminEventsDetailsEnabled": True, "attributes": kept})
+    assert await findings(own_realm) == {
+        "not so: attribute apiKeys is declared",
+        "not so: attribute apiKeyLookup is declared",
+        "not so: client keystile-reader has the roles view-events, view-realm, view-users",
+        "client keystile-writer may do more than it needs",
+        "not so: the realm keeps the events Keystile follows",
+        "not so: admin events are kept without details",
+        "not so: the reader finds the canary",
+        "not so: client keystile-tokens has full scope off",
+    }
+    assert len(own_realm.set_up()) == 6
+    assert await findings(own_realm) == {"client keystile-writer may do more than it needs"}
+    realm = admin.get_realm(name)
+    assert (realm["attributes"], "LOGIN" in realm["enabledEventTypes"]) == (kept, True)
+    assert dept in admin.get_realm_users_profile()["attributes"]
+
+
+async def test_setup_warns_of_attributes_that_users_can_write(own_realm: Realm) -> None:
+    """A profile open to users' own attributes is left alone and warned of: others may rely on it."""
+    own_realm.change_profile(unmanagedAttributePolicy="ENABLED")
+    assert [line.startswith("WARNING") for line in own_realm.set_up()] == [True]
+    assert own_realm.admin.get_realm_users_profile()["unmanagedAttributePolicy"] == "ENABLED"
+    assert await findings(own_realm) == {"users can write undeclared attributes of their own"}
+
+
+async def test_setup_says_why_it_cannot(realm: Realm) -> None:
+    """A missing realm, a wrong password and a dead address are told apart in one line each."""
+    missing = replace(realm.wanted, realm="nowhere", create_realm=False)
+    with pytest.raises(ConfigurationError, match="no realm 'nowhere'"):
+        await setup(realm.access, missing)
+    with pytest.raises(ConfigurationError, match="Invalid user credentials"):
+        await setup(replace(realm.access, password="wrong"), realm.wanted)
+    with pytest.raises(ConfigurationError, match="does not answer"):
+        await setup(replace(realm.access, url=f"http://127.0.0.1:{free_port()}"), realm.wanted)

@@ -86,7 +86,7 @@ class Verifier:
             raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=found.owner.username)
 
     def _known(self, presented: str) -> Verdict | None:
-        if len(presented) > MAX_KEY_BYTES:
+        if len(presented) > MAX_KEY_BYTES or not presented.isascii():
             return None
         verdict = self.near.peek(self.format.name(presented.encode()))
         return verdict if verdict is not None and self.freshness.counts(verdict) else None

@@ -1,4 +1,7 @@
-"""The `keystile` command."""
+"""The `keystile` command.
+
+A command imports the heavy parts it runs itself: `keys list` need not wait for a web server to load.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keystile.claims import parse_resource, parse_scope
-from keystile.cli import keycloak, keys
-from keystile.cli.demo import demo_and_serve
-from keystile.cli.doctor import diagnose
+from keystile.cli import keys
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command, with_deployment
 from keystile.errors import CannotTellError, ConfigurationError, KeystileError
-from keystile.http.server import serve as serve_http
 from keystile.peppers import new_pepper
 from keystile.policy import RequestContext
 
@@ -29,21 +29,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+keycloak = typer.Typer(help="Prepare a Keycloak realm.", no_args_is_help=True)
 peppers = typer.Typer(help="Server-side HMAC secrets.", no_args_is_help=True)
 app.add_typer(keys.app, name="keys")
-app.add_typer(keycloak.app, name="keycloak")
+app.add_typer(keycloak, name="keycloak")
 app.add_typer(peppers, name="peppers")
 
 
 @app.command(epilog="Example: KEYSTILE_PORT=8401 keystile serve")
 def serve() -> None:
     """Serve until told to stop."""
+    from keystile.http.server import serve as serve_http
+
     serve_http(settings_for_command())
 
 
 @app.command(epilog="Example: keystile demo")
 def demo() -> None:
     """Serve the embedded store, with a demo key and the line that uses it."""
+    from keystile.cli.demo import demo_and_serve
+
     demo_and_serve(settings_for_command())
 
 
@@ -51,7 +56,7 @@ def demo() -> None:
 def exchange(
     resource: Annotated[str | None, typer.Option(help="The audience of the JWT.")] = None,
     scope: Annotated[str | None, typer.Option(help="Scopes, separated by spaces.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002 - typer's flags
+    json: keys.AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Exchange the API key on standard input (or in KEYSTILE_API_KEY) for a JWT and print it."""
     presented = (os.environ.get("KEYSTILE_API_KEY") or sys.stdin.readline()).strip()
@@ -74,6 +79,31 @@ def exchange(
         print_line(minted.token)
 
 
+@keycloak.callback()
+def prepare() -> None:
+    """Prepare a Keycloak realm."""
+
+
+@keycloak.command(
+    epilog="Example: KEYCLOAK_ADMIN_USER=admin KEYCLOAK_ADMIN_PASSWORD=… keystile keycloak setup. "
+    "The administrator is read from KEYCLOAK_ADMIN_URL (default KEYSTILE_KEYCLOAK_URL), KEYCLOAK_ADMIN_USER "
+    "and KEYCLOAK_ADMIN_PASSWORD."
+)
+def setup(
+    create_realm: Annotated[bool, typer.Option("--create-realm", help="Create the realm if it is not there.")] = False,  # noqa: FBT002
+    json: keys.AsJson = False,  # noqa: FBT002
+) -> None:
+    """Declare attributes, make clients, roles, events and the canary; a second run changes nothing."""
+    from keystile.cli.keycloak import set_up_realm
+
+    changes = set_up_realm(settings_for_command(), create_realm=create_realm)
+    if json:
+        print_json({"changes": changes})
+        return
+    for line in changes or ["nothing to change"]:
+        print_line(line)
+
+
 @peppers.command("new", epilog="Example: keystile peppers new p2")
 def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16}.")] = "p1") -> None:
     """Print a fresh pepper: put it first in KEYSTILE_PEPPERS."""
@@ -82,9 +112,11 @@ def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16
 
 @app.command(epilog="Example: keystile doctor --json")
 def doctor(
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,  # noqa: FBT002
+    json: keys.AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say what is wrong with this deployment, and how to mend it."""
+    from keystile.cli.doctor import diagnose
+
     findings = diagnose(settings_for_command())
     if json:
         print_json({"findings": [{"ok": found.ok, "what": found.what, "fix": found.fix} for found in findings]})

@@ -11,6 +11,7 @@ from keycloak.exceptions import KeycloakPostError, KeycloakPutError
 from keystile.errors import CannotTellError, ChangeRefusedError, KeystileError, OwnerUnknownError
 
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 400, 401, 403, 404, 409
+_REASONS = ("errorMessage", "error_description", "error")
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -43,7 +44,7 @@ def meaning_of(error: KeycloakError, client_id: str, needs: str) -> KeystileErro
     if _is_no_such_user(error):
         return OwnerUnknownError("Keycloak has no such user")
     if code in (_BAD_REQUEST, _CONFLICT) and isinstance(error, KeycloakPutError | KeycloakPostError):
-        return ChangeRefusedError(f"Keycloak refuses the change: {_own_words(error)}")
+        return ChangeRefusedError(f"Keycloak refuses the change: {own_words(error)}")
     return CannotTellError(f"Keycloak answered {code}")
 
 
@@ -60,9 +61,15 @@ def _cause(error: KeycloakError) -> str:
     return type(error.__cause__ or error).__name__
 
 
-def _own_words(error: KeycloakError) -> str:
+def own_words(error: KeycloakError) -> str:
+    """Return the reason that Keycloak's answer gives."""
     document = _document(error)
-    message = document.get("errorMessage") or document.get("error") or "no reason given"
+    faults = document.get("errors")  # only where there are several
+    return "; ".join(map(_fault, faults if isinstance(faults, list) else [document]))
+
+
+def _fault(document: dict[str, object]) -> str:
+    message = next((document[name] for name in _REASONS if document.get(name)), "no reason given")
     field = document.get("field")
     return f"{message} (field {field})" if field else str(message)
 

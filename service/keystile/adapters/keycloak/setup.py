@@ -11,6 +11,7 @@ from keystile.adapters.keycloak import wanted as want
 from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, OURS, attributes_of, padded, put_body
 from keystile.adapters.keycloak.clients import ensure_api_client, ensure_service_client, service_account
 from keystile.adapters.keycloak.events import USER_EVENTS, events_are_kept
+from keystile.adapters.keycloak.failures import own_words
 from keystile.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ async def open_admin(access: AdminAccess, realm: str) -> AsyncIterator[KeycloakA
     except KeycloakConnectionError as error:
         raise ConfigurationError(f"Keycloak at {access.url} does not answer") from error
     except KeycloakError as error:
-        raise ConfigurationError(f"Keycloak at {access.url} refuses: {error}") from error
+        raise ConfigurationError(
+            f"Keycloak at {access.url} refuses ({error.response_code}): {own_words(error)}"
+        ) from error
     finally:
         await connection.aclose()
         await connection.keycloak_openid.connection.aclose()

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 
 from keystile.errors import ConfigurationError
@@ -49,6 +49,14 @@ def make_client(url: str) -> Redis:
     raise ConfigurationError(
         "a Redis URL is redis://[:password@]host:port/db, rediss://… or redis+sentinel://h:p,h:p/name"
     )
+
+
+async def close_client(client: Redis) -> None:
+    """Close all connections of a client made here, those to Sentinels too."""
+    await client.aclose()
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.sentinel_manager.aclose()
 
 
 def _through_sentinel(parts: SplitResult) -> Redis:

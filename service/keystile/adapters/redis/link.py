@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import RedisError, ResponseError
 
-from keystile.adapters.redis.client import CONNECTIONS, make_client
+from keystile.adapters.redis.client import CONNECTIONS, close_client, make_client
 from keystile.errors import CannotTellError
 
 if TYPE_CHECKING:
@@ -84,4 +84,4 @@ class RedisLink:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self.client.aclose()
+        await close_client(self.client)

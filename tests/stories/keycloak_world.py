@@ -1,0 +1,92 @@
+"""A deployment on Keycloak and Redis, with the administrator's console beside it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from keycloak import KeycloakAdmin
+
+from stack import KeystileServer
+from stories.world import World
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stack import KeycloakServer, RedisServer
+
+
+@dataclass(kw_only=True)
+class KeycloakWorld(World):
+    """A world whose owners are users of a realm."""
+
+    keycloak: KeycloakServer
+    redis: RedisServer
+    admin: KeycloakAdmin = field(repr=False)
+
+    @classmethod
+    def prepare(cls, keycloak: KeycloakServer, redis: RedisServer, folder: Path, environment: dict[str, str]) -> Self:
+        """Set a fresh realm up through the command line; the server is not started yet."""
+        realm = f"story-{secrets.token_hex(4)}"
+        environment = {
+            **environment,
+            "KEYSTILE_KEYCLOAK_URL": keycloak.url,
+            "KEYSTILE_KEYCLOAK_REALM": realm,
+            "KEYSTILE_REDIS_URL": redis.url,
+        }
+        world = cls(
+            server=KeystileServer(
+                environment, port=int(environment["KEYSTILE_PORT"]), log_path=folder / "keystile.log"
+            ),
+            environment=environment,
+            folder=folder,
+            keycloak=keycloak,
+            redis=redis,
+            admin=_admin(keycloak, realm),
+        )
+        done = world.set_up()
+        assert "attribute" in done, done
+        return world
+
+    def set_up(self) -> str:
+        """Run `keystile keycloak setup` and return what it printed."""
+        done = self.cli(
+            "keycloak",
+            "setup",
+            "--create-realm",
+            KEYCLOAK_ADMIN_USER=self.keycloak.admin_user,
+            KEYCLOAK_ADMIN_PASSWORD=self.keycloak.admin_password,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def add_user(self, prefix: str = "user", **more: Any) -> str:  # noqa: ANN401 - a user's fields
+        """Create a user and return its name."""
+        username = f"{prefix}-{secrets.token_hex(5)}"
+        names = {"email": f"{username}@example.com", "firstName": "Zoë", "lastName": "Quint", "enabled": True}
+        self.admin.create_user({"username": username, **names, **more})
+        return username
+
+    def user(self, username: str) -> dict[str, Any]:
+        """Return a user as the console shows it."""
+        user: dict[str, Any] = self.admin.get_user(self.admin.get_user_id(username))
+        return user
+
+    def mend(self) -> None:
+        """Let everything run again."""
+        for server in (self.keycloak, self.redis, self.server):
+            if server.has_ended():
+                server.restart()
+            else:
+                server.resume()
+
+
+def _admin(server: KeycloakServer, realm: str) -> KeycloakAdmin:
+    return KeycloakAdmin(
+        server_url=f"{server.url}/",
+        username=server.admin_user,
+        password=server.admin_password,
+        realm_name=realm,
+        user_realm_name="master",
+    )

@@ -1,0 +1,1 @@
+"""What the core and the authority promise, each part on its own."""

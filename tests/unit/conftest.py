@@ -1,0 +1,34 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from keystile.authority.proof import BcryptWorkers
+from unit.world import World, open_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+# No deadline: other work on the machine must not fail a test. Fixtures that live for a whole test are shared on purpose.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.load_profile("unit")
+
+
+@pytest.fixture
+def workers() -> Iterator[BcryptWorkers]:
+    """Run the bcrypt threads of one test."""
+    pool = BcryptWorkers(threads=1)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """Open a verifier over a real embedded store, a log and caches in this process, and clocks that stand still."""
+    async with open_world(tmp_path) as opened:
+        yield opened

@@ -1,0 +1,317 @@
+"""A verifier to try: the real authority over a real embedded store, with clocks that stand still and reads to watch."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from cachetools import TTLCache
+
+from keystile.adapters.memory.cache import InProcessVerdictCache
+from keystile.adapters.memory.limiter import InProcessFailureLimiter
+from keystile.adapters.memory.log import InProcessChangeLog
+from keystile.adapters.signing.files import load_or_make
+from keystile.adapters.signing.issuer import LocalTokenIssuer
+from keystile.adapters.sqlite.database import SqliteDatabase
+from keystile.adapters.sqlite.directory import SqliteDirectory
+from keystile.authority.auditing import Auditor
+from keystile.authority.chores import Chores
+from keystile.authority.exchange import Exchange
+from keystile.authority.flights import Flights
+from keystile.authority.follower import Follower
+from keystile.authority.freshness import Freshness
+from keystile.authority.jwts import JwtVerifier
+from keystile.authority.lanes import Lane
+from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
+from keystile.authority.lookup import Lookup
+from keystile.authority.memory import ChangeMemory
+from keystile.authority.mending import Mender
+from keystile.authority.negatives import Negatives
+from keystile.authority.proof import BcryptWorkers, Prover
+from keystile.authority.verifier import Verifier
+from keystile.errors import CannotTellError
+from keystile.keys import KeyFormat, Stamps
+from keystile.records import Policy
+from unit.builders import ISSUER, NOW, PEPPERS, asked, rules
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from keystile.changes import Floor
+    from keystile.keys import ApiKey
+    from keystile.peppers import Peppers
+    from keystile.policy import RequestContext
+    from keystile.ports import AuditEvent, Cached, Directory, OwnerChange
+    from keystile.records import KeyRecord, Owner
+    from keystile.verdicts import Verdict
+
+TTL = timedelta(minutes=15)
+
+
+class Time:
+    """A clock and ticks that move only when told to."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.passed)
+
+    def ticks(self) -> float:
+        return 1_000.0 + self.passed
+
+
+class WatchedDirectory:
+    """A `Directory` that counts its reads, and can be held or out of reach."""
+
+    def __init__(self, inner: Directory) -> None:
+        self._inner = inner
+        self.finds: list[str] = []
+        self.reads: list[str] = []
+        self.writes: list[str] = []
+        self.down = False
+        self.read_done = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def find(self, lookup: str) -> tuple[Owner, ...]:
+        self.finds.append(lookup)
+        return await self._answer(await self._reach().find(lookup))
+
+    async def owner(self, owner_id: str) -> Owner | None:
+        self.reads.append(owner_id)
+        return await self._answer(await self._reach().owner(owner_id))
+
+    async def owner_named(self, username: str) -> Owner | None:
+        return await self._reach().owner_named(username)
+
+    async def adopt(self, username: str) -> Owner:
+        return await self._reach().adopt(username)
+
+    async def update(self, owner_id: str, change: OwnerChange, *, urgent: bool = False) -> Owner:
+        self.writes.append(owner_id)
+        return await self._reach().update(owner_id, change, urgent=urgent)
+
+    async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
+        return await self._reach().owners(after)
+
+    def hold(self) -> None:
+        """Let reads end in the store, but not be answered, until `may_answer` is set."""
+        self.may_answer.clear()
+        self.read_done.clear()
+
+    def _reach(self) -> Directory:
+        if self.down:
+            raise CannotTellError("the directory is down")
+        return self._inner
+
+    async def _answer(self, answer: Any) -> Any:  # noqa: ANN401 - whatever was read
+        self.read_done.set()
+        await self.may_answer.wait()
+        return answer
+
+
+class WatchedCache:
+    """A far `VerdictCache` that counts its reads and can be out of reach."""
+
+    def __init__(self, inner: InProcessVerdictCache) -> None:
+        self.inner = inner
+        self.gets = 0
+        self.down = False
+
+    async def get(self, key: ApiKey) -> Cached:
+        self.gets += 1
+        return await self._reach().get(key)
+
+    async def put(self, key: ApiKey, verdict: Verdict) -> None:
+        await self._reach().put(key, verdict)
+
+    async def floor(self, key_id: str) -> Floor | None:
+        return await self._reach().floor(key_id)
+
+    def _reach(self) -> InProcessVerdictCache:
+        if self.down:
+            raise CannotTellError("the cache is down")
+        return self.inner
+
+
+class KeptAudit:
+    """An `AuditLog` in a list."""
+
+    def __init__(self) -> None:
+        self.events: list[AuditEvent] = []
+
+    def record(self, event: AuditEvent) -> None:
+        self.events.append(event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """What one server process keeps to itself."""
+
+    near: InProcessVerdictCache
+    memory: ChangeMemory
+    follower: Follower
+    verifier: Verifier
+    jwts: JwtVerifier
+    lifecycle: Lifecycle
+    chores: Chores
+    prover: Prover
+
+
+@dataclass(kw_only=True)
+class World:
+    """A deployment: one store, one log, one far cache, and as many processes as a test starts."""
+
+    time: Time
+    peppers: Peppers
+    store: SqliteDirectory
+    directory: WatchedDirectory
+    log: InProcessChangeLog
+    far: WatchedCache
+    audit: KeptAudit
+    tokens: LocalTokenIssuer
+    workers: BcryptWorkers
+    failures: int = 3
+    older_secret: bytes | None = b"older secret"
+    processes: list[Process] = field(default_factory=list)
+
+    @property
+    def here(self) -> Process:
+        return self.processes[0]
+
+    @property
+    def exchange(self) -> Exchange:
+        return Exchange(self.tokens, self.time.now, timedelta(minutes=5))
+
+    async def start(
+        self, peppers: Peppers | None = None, *, stamps: Stamps = Stamps.ENFORCE, always_bcrypt: bool = False
+    ) -> Process:
+        """Start another process, which has heard the log."""
+        peppers = peppers or self.peppers
+        memory = ChangeMemory(self.time.ticks)
+        follower = Follower(self.log, memory, clock=self.time.now, ticks=self.time.ticks)
+        near = InProcessVerdictCache(2 * TTL, ticks=self.time.ticks)
+        auditor = Auditor(self.audit, ticks=self.time.ticks)
+        chores = Chores()
+        prover = Prover(
+            peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4
+        )
+        key_format = KeyFormat(peppers, stamps=stamps, older=True)
+        verifier = Verifier(
+            format=key_format,
+            near=near,
+            far=self.far,
+            lookup=Lookup(self.directory, prover, peppers, None, None),
+            memory=memory,
+            freshness=Freshness(memory, clock=self.time.now, cache_ttl=TTL, stale_ttl=TTL, followed=False),
+            negatives=Negatives(memory, ticks=self.time.ticks),
+            limiter=InProcessFailureLimiter(failures=self.failures, ticks=self.time.ticks),
+            lane=Lane(running=4, waiting=100, per_caller=100),
+            slow_lane=Lane(running=1, waiting=10, per_caller=10),
+            mender=Mender(self.directory, chores, auditor, clock=self.time.now),
+            chores=chores,
+            auditor=auditor,
+            clock=self.time.now,
+            flights=Flights(),
+        )
+        process = Process(
+            near=near,
+            memory=memory,
+            follower=follower,
+            verifier=verifier,
+            jwts=JwtVerifier(
+                verifier=verifier,
+                tokens=self.tokens,
+                directory=self.directory,
+                records=TTLCache(100, 3600, self.time.ticks),
+                flights=Flights(),
+            ),
+            lifecycle=Lifecycle(
+                directory=self.directory,
+                follower=follower,
+                format=key_format,
+                prover=prover,
+                auditor=auditor,
+                rules=rules(),
+                clock=self.time.now,
+                max_keys_per_owner=50,
+            ),
+            chores=chores,
+            prover=prover,
+        )
+        await follower.read()
+        self.processes.append(process)
+        return process
+
+    async def issue(self, process: Process | None = None, **changes: Any) -> IssuedKey:  # noqa: ANN401 - fields of the request
+        request = {"owner": "alice", "name": "laptop", "issued_by": "test", "policy": Policy(), **changes}
+        return await (process or self.here).lifecycle.issue(KeyRequest(**request))
+
+    async def verify(self, presented: ApiKey | str, process: Process | None = None, **changes: Any) -> Verdict:  # noqa: ANN401 - fields of the context
+        text = presented if isinstance(presented, str) else presented.reveal()
+        return await (process or self.here).verifier.verify(text, asked(**changes))
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, through which every process goes on hearing the log."""
+        self.time.passed += seconds
+        for process in self.processes:
+            await process.follower.read()
+
+    async def settle(self) -> None:
+        """Wait for what is done in the background."""
+        for process in self.processes:
+            await process.chores.finish()
+
+    async def write(self, owner_id: str, *records: KeyRecord) -> None:
+        """Put records in place behind everybody's back, as a console page would."""
+
+        def change(owner: Owner) -> Owner:
+            for record in records:
+                owner = owner.with_record(record)
+            return owner
+
+        await self.store.update(owner_id, change)
+
+    def reasons(self) -> list[str | None]:
+        """Return the audited reasons of all refusals so far."""
+        for process in self.processes:
+            process.verifier.auditor.flush()
+        return [event.reason for event in self.audit.events if event.outcome == "refused"]
+
+
+@asynccontextmanager
+async def open_world(folder: Path) -> AsyncIterator[World]:
+    """Open a world with one process in it."""
+    database = SqliteDatabase(folder / "keystile.db")
+    await database.open()
+    time, log, workers = Time(), InProcessChangeLog(), BcryptWorkers(threads=1)
+    store = SqliteDirectory(database)
+    opened = World(
+        time=time,
+        peppers=PEPPERS,
+        store=store,
+        directory=WatchedDirectory(store),
+        log=log,
+        far=WatchedCache(InProcessVerdictCache(2 * TTL, floors=log.floors, ticks=time.ticks)),
+        audit=KeptAudit(),
+        tokens=LocalTokenIssuer(ISSUER, [load_or_make(folder, "EdDSA")]),
+        workers=workers,
+    )
+    await opened.start()
+    try:
+        yield opened
+    finally:
+        opened.directory.down, opened.far.down = False, False
+        opened.directory.may_answer.set()
+        await opened.settle()
+        workers.close()
+        await database.close()
+
+
+def context(**changes: Any) -> RequestContext:  # noqa: ANN401 - fields of the context
+    return asked(**changes)
