@@ -17,9 +17,7 @@ def parse_expiry(text: str, now: datetime) -> datetime | None:
     if text == "never":
         return None
     match = _SPAN.fullmatch(text)
-    if match:
-        return now + timedelta(days=int(match[1]) * _DAYS[match[2]])
     try:
-        return parse_moment(text)
-    except ValueError as error:
+        return now + timedelta(days=int(match[1]) * _DAYS[match[2]]) if match else parse_moment(text)
+    except (ValueError, OverflowError) as error:
         raise ChangeRefusedError("an expiry is like 90d, 1y, never, or a date like 2027-01-31") from error

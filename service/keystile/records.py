@@ -120,8 +120,9 @@ class KeyRecord:
         """Return the value to store, or raise a `RecordTooLargeError`."""
         text = json.dumps(_to_document(self), separators=(",", ":"), ensure_ascii=False)
         room = MAX_TEXT if self.status is not Status.ACTIVE else MAX_TEXT - REVOKE_RESERVE
-        if len(text) > room:
-            raise RecordTooLargeError(f"the record of key {self.key_id} would take {len(text)} of {room} characters")
+        length = len(text.encode("utf-16-le")) // 2  # as Java counts, and so Keycloak's limit
+        if length > room:
+            raise RecordTooLargeError(f"the record of key {self.key_id} would take {length} of {room} characters")
         return text
 
     @classmethod
@@ -135,8 +136,10 @@ class KeyRecord:
             raise UnreadableRecordError("not an object")
         key_id = document.get("id")
         try:
+            if "\\u" in text:  # half a character is good JSON, but nobody could write it again
+                json.dumps(document, ensure_ascii=False).encode()
             return _from_document(document)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UnreadableRecordError(str(error), key_id if isinstance(key_id, str) else None) from error
 
 
@@ -194,13 +197,18 @@ class Owner:
 
 def format_moment(moment: datetime) -> str:
     """Return an aware moment as ISO 8601 in UTC, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def parse_moment(text: str) -> datetime:
     """Read an ISO 8601 moment; a naive one means UTC. Raises ValueError."""
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("a moment beyond the calendar") from error
 
 
 def _to_document(record: KeyRecord) -> dict[str, Any]:
@@ -232,10 +240,10 @@ def _from_document(document: dict[str, Any]) -> KeyRecord:
     fields = dict(document)
     if fields.pop("v") != VERSION:
         raise ValueError("unknown version")
-    return KeyRecord(
+    record = KeyRecord(
         key_id=_take(fields, "id", str),
         gen=_take(fields, "gen", int),
-        environment="test" if _take(fields, "env", str) == "test" else "live",
+        environment=_take_environment(fields),
         name=_take(fields, "name", str, ""),
         status=_take_enum(fields, "status", Status) or Status.ACTIVE,
         bcrypt=_take(fields, "bcrypt", str, ""),
@@ -250,6 +258,9 @@ def _from_document(document: dict[str, Any]) -> KeyRecord:
         policy=_parse_policy(_take(fields, "policy", dict, {})),
         extra=fields,
     )
+    if record.revoked_at is not None and record.status is not Status.REVOKED:
+        raise ValueError("revoked, and not revoked")  # floors do not look at what is dead already
+    return record
 
 
 def _parse_policy(document: dict[str, Any]) -> Policy:
@@ -273,6 +284,15 @@ def _take(fields: dict[str, Any], name: str, kind: Callable[..., Any], default: 
 def _take_moment(fields: dict[str, Any], name: str) -> datetime | None:
     text = _take(fields, name, str, "")
     return parse_moment(text) if text else None
+
+
+def _take_environment(fields: dict[str, Any]) -> Environment:
+    text = _take(fields, "env", str)
+    if text == "test":
+        return "test"
+    if text == "live":
+        return "live"
+    raise ValueError("unknown environment")
 
 
 def _take_enum(fields: dict[str, Any], name: str, kind: type[_TextEnum]) -> _TextEnum | None:

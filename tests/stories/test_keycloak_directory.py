@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contracts.keycloak_fixtures import Realm, Relay, a_record, add_records, adding
+from contracts.keycloak_fixtures import Realm, Relay, a_record, add_records, adding, open_directory
 from keystile.adapters.keycloak.attributes import padded
 from keystile.adapters.keycloak.diagnosis import diagnose
 from keystile.adapters.keycloak.setup import setup
@@ -57,6 +57,18 @@ def attributes(realm: Realm, owner_id: str) -> dict[str, list[str]]:
 def identity(realm: Realm, owner_id: str) -> list[Any]:
     user = realm.admin.get_user(owner_id)
     return [user.get(name) for name in ("username", "email", "firstName", "lastName", "enabled", "emailVerified")]
+
+
+def add_holders(realm: Realm, count: int) -> list[str]:
+    """Create users that hold a key each, named by their look-up values."""
+    names = [secrets.token_hex(6) for _ in range(count)]
+    for first in range(0, count, 200):  # one transaction each, which gets slow when it gets long
+        people = [
+            {"username": name, "enabled": True, "attributes": {"apiKeys": ["?"], "apiKeyLookup": [padded(name)]}}
+            for name in names[first : first + 200]
+        ]
+        realm.admin.partial_import_realm(realm.wanted.realm, {"ifResourceExists": "FAIL", "users": people})
+    return names
 
 
 def test_fifty_issues_from_two_processes_are_fifty_records(realm: Realm, redis_url: str) -> None:
@@ -114,17 +126,40 @@ async def test_refusal_by_keycloak_is_told_in_its_words(realm: Realm, directory:
 @pytest.mark.parametrize("users", [10, 2000])
 async def test_cold_lookup_is_one_request(own_realm: Realm, users: int) -> None:
     """Finding a key's owner, or nobody, is one request to Keycloak however many users there are."""
-    names = [secrets.token_hex(6) for _ in range(users)]
-    people = [{"username": n, "enabled": True, "attributes": {"apiKeyLookup": [padded(n)]}} for n in names]
-    for first in range(0, users, 200):  # one transaction each, which gets slow when it gets long
-        batch = {"ifResourceExists": "FAIL", "users": people[first : first + 200]}
-        own_realm.admin.partial_import_realm(own_realm.wanted.realm, batch)
+    names = add_holders(own_realm, users)
     async with own_realm.directory() as directory:
         assert await directory.find("warm-up") == ()  # a token, and the canary
         mark = own_realm.server.mark()
         found = [await directory.find(names[users // 2]), await directory.find("nobody")]
         assert len(own_realm.server.requests_since(mark)) == 2
     assert [[owner.username for owner in owners] for owners in found] == [[names[users // 2]], []]
+
+
+async def test_pages_show_everybody_who_holds_keys(realm: Realm, directory: KeycloakDirectory) -> None:
+    """Page after page shows all enabled holders of keys, service accounts too, and nobody else."""
+    names = add_holders(realm, 210)
+    account = await directory.adopt("service-account-keystile-tokens")
+    await directory.update(account.id, adding(a_record()))
+    idle, disabled = realm.add_user(), realm.add_user(enabled=False, attributes=OLDER)
+    seen, cursor = await directory.owners()
+    while cursor:
+        page, cursor = await directory.owners(cursor)
+        seen += page
+    assert {owner.username for owner in seen} >= {*names, account.username}
+    assert {owner.id for owner in seen}.isdisjoint({idle, disabled})
+
+
+@pytest.mark.parametrize("fault", ["nobody listens", "wrong secret"])
+async def test_directory_without_keycloak_cannot_tell(realm: Realm, fault: str) -> None:
+    """Where Keycloak is not there, or does not know us, every question is "cannot tell", and soon at once."""
+    url = f"http://127.0.0.1:{free_port()}" if fault == "nobody listens" else realm.server.url
+    strangers = replace(realm.wanted, reader=replace(realm.wanted.reader, secret="wrong"))
+    async with open_directory(url, strangers, InProcessLeases()) as directory:
+        for _ in range(3):
+            with pytest.raises(CannotTellError, match="gave keystile-reader no token"):
+                await directory.find("nobody")
+        with pytest.raises(CannotTellError, match="out of reach"):
+            await directory.owner("nobody")
 
 
 async def test_first_lookups_share_one_token(realm: Realm, directory: KeycloakDirectory) -> None:

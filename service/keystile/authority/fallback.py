@@ -25,6 +25,8 @@ CRAWL_PAUSE = 600.0  # seconds between the end of a crawl and the next
 LEASE_TTL = 30.0
 WANTED_REST = 1.0  # pause after each page, in page times: half of the time belongs to everybody else
 IDLE_REST = 4.0  # the same while nobody waits for the crawl
+POLL_PATIENCE = 3.0  # seconds; there is a poll every second
+_LOG_PACE = 0.1  # the change log, which tells of polls, is read that often
 _LEASE = "crawl"
 
 
@@ -60,7 +62,18 @@ class FallbackIndex:
         self._wanted = False
 
     async def named(self, key: ApiKey) -> tuple[IndexEntry, ...]:
-        """Return the records whose key id or `cacheHash` is that of *key*. Raises `CannotTellError` without a crawl."""
+        """Return the records whose key id or `cacheHash` is that of *key*.
+
+        Nobody is called unknown for a record that was changed since the last poll: an empty answer waits for the
+        next one. Raises `CannotTellError` without a finished crawl.
+        """
+        entries = await self._named(key)
+        if not entries:
+            await self._next_poll()
+            entries = await self._named(key)
+        return entries
+
+    async def _named(self, key: ApiKey) -> tuple[IndexEntry, ...]:
         state = await self.finished()
         text = key.key_id or self._prover.presented_older_name(key)
         if text is None:
@@ -73,11 +86,16 @@ class FallbackIndex:
         state = await self.finished()
         return await self._store.unnamed(state.generation, limit)
 
-    async def follow(self, owner: Owner) -> None:
-        """Bring the index up to date with *owner*, just read. Raises `CannotTellError`."""
+    async def follow(self, owner: Owner) -> list[str]:
+        """Bring the index up to date with *owner*, just read; return the ids of its records that only it can find.
+
+        Raises `CannotTellError`.
+        """
         state = await self._store.state()
-        if state is not None:
-            await self._store.add(state.generation, self._entries(owner))
+        entries = self._entries(owner)
+        if state is not None and entries:
+            await self._store.add(state.generation, entries)
+        return [entry.key_id for entry in entries]
 
     async def finished(self) -> IndexState:
         """Return the crawl that can vouch for an empty answer, or start one and raise `CannotTellError`."""
@@ -110,6 +128,13 @@ class FallbackIndex:
         if self._crawling is not None:
             self._crawling.cancel()
             await asyncio.gather(self._crawling, return_exceptions=True)
+
+    async def _next_poll(self) -> None:
+        asked_at, end = self._clock().timestamp(), self._ticks() + POLL_PATIENCE
+        while self._memory.polled is None or self._memory.polled.polled_at < asked_at:
+            if self._ticks() > end:
+                raise CannotTellError("events are not followed closely enough")
+            await asyncio.sleep(_LOG_PACE)
 
     def _polls(self) -> bool:
         polled = self._memory.polled

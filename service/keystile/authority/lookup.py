@@ -43,11 +43,16 @@ class Lookup:
         self._index = index
         self._matches = matches
 
-    async def find(self, key: ApiKey, address: str) -> Found:
-        """Return who holds *key*, or raise `KeyRefusedError`; `CannotTellError` where nobody can say yet."""
-        found = await (self._find_older(key) if key.key_id is None else self._find_current(key, key.key_id))
-        if found is None and self._index is not None:
-            found = await self._find_unnamed(key, address)
+    async def find(self, key: ApiKey) -> Found | None:
+        """Return who holds *key* by one indexed query, or None; raises `KeyRefusedError` for a wrong secret."""
+        return await (self._find_older(key) if key.key_id is None else self._find_current(key, key.key_id))
+
+    async def find_unnamed(self, key: ApiKey, address: str) -> Found:
+        """Return who holds *key* without a look-up value, or raise `KeyRefusedError`.
+
+        Raises `CannotTellError` where nobody can say yet.
+        """
+        found = await self._find_unnamed(key, address)
         if found is None:
             await self._prover.decoy(key)
             raise KeyRefusedError(Reason.UNKNOWN, key_id=key.key_id)

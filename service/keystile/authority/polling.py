@@ -104,7 +104,9 @@ class Poller:
             floor = await self._cache.floor(record.key_id)
             if floor is not None and _is_undone(owner, record.key_id, floor):
                 self._mender.reassert(floor, owner)
-        await self._index.follow(owner)
+        for key_id in await self._index.follow(owner):
+            # Only now can these be found: whoever was called unknown a moment ago must be asked for again.
+            await self._follower.announce(Change(key_id=key_id, owner_id=owner_id, at=self._clock().timestamp()))
 
 
 def _is_undone(owner: Owner, key_id: str, floor: Floor) -> bool:

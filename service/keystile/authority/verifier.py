@@ -136,13 +136,16 @@ class Verifier:
         return self.slow_lane  # it is one of ours: its one query waits in line
 
     async def _cold(self, key: ApiKey, context: RequestContext, lane: Lane, floor: Floor | None) -> Verdict:
-        async with lane.turn(context.address):
-            position, read_at = self.memory.position, self.clock().timestamp()
-            try:
-                found = await self.lookup.find(key, context.address)
-            except KeyRefusedError as refusal:
-                self.negatives.add(key, refusal, position)
-                raise
+        position, read_at = self.memory.position, self.clock().timestamp()
+        try:
+            async with lane.turn(context.address):
+                position, read_at = self.memory.position, self.clock().timestamp()
+                found = await self.lookup.find(key)
+            if found is None:  # outside the lane: this may wait, and nobody else shall wait for it
+                found = await self.lookup.find_unnamed(key, context.address)
+        except KeyRefusedError as refusal:
+            self.negatives.add(key, refusal, position)
+            raise
         self.check_floor(found, floor or await self._floor(key, found))
         self.mender.heal(found)
         return await self._keep(key, found, position, read_at)

@@ -57,9 +57,8 @@ async def open_admin(access: AdminAccess, realm: str) -> AsyncIterator[KeycloakA
     except KeycloakConnectionError as error:
         raise ConfigurationError(f"Keycloak at {access.url} does not answer") from error
     except KeycloakError as error:
-        raise ConfigurationError(
-            f"Keycloak at {access.url} refuses ({error.response_code}): {own_words(error)}"
-        ) from error
+        answer = f"{error.response_code}, {own_words(error)}"
+        raise ConfigurationError(f"Keycloak at {access.url} refuses: {answer}") from error
     finally:
         await connection.aclose()
         await connection.keycloak_openid.connection.aclose()

@@ -64,7 +64,7 @@ class Turns:
         """
         queue = self._queues.setdefault(owner_id, asyncio.Lock())
         name, token, queued = f"owner:{owner_id}", None, False
-        turn = Turn(locked=False, until=self._ticks() + _START_UNTIL)
+        turn = Turn(locked=False, until=0.0)
         try:
             try:
                 async with asyncio.timeout(_URGENT_PATIENCE if urgent else _PATIENCE):

@@ -39,7 +39,7 @@ async def write(
         seen, user = user, await _read(writer, owner_id)
         if _comparable(user) != _comparable(seen):
             continue  # somebody else was faster: the change is for the newer state
-        if wanted == attributes_of(user):
+        if _comparable({"attributes": wanted}) == _comparable({"attributes": attributes_of(user)}):
             return user
         turn.check(ticks())
         await _put(writer, user, wanted, turn)

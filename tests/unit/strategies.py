@@ -1,0 +1,44 @@
+"""Hypothesis strategies for what stores hold."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+
+from keystile.records import KeyRecord, Policy, RevocationReason, Status
+
+texts = st.text(st.characters(codec="utf-8"), max_size=40)
+moments = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(microsecond=0))
+words = st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=4).map(tuple)
+policies = st.builds(Policy, scopes=words, audiences=words, projects=words)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+later_fields = st.dictionaries(st.from_regex(r"x_[a-z]{1,8}", fullmatch=True), json_values, max_size=3)
+
+
+def _ended(record: KeyRecord, reason: RevocationReason | None, at: datetime) -> KeyRecord:
+    return record if reason is None else record.revoked(at, reason, 0)
+
+
+live_records = st.builds(
+    KeyRecord,
+    key_id=st.from_regex(r"[0-9a-z]{12}", fullmatch=True),
+    gen=st.integers(0, 2**53),
+    environment=st.sampled_from(["live", "test"]),
+    name=texts,
+    status=st.sampled_from([Status.ACTIVE, Status.SUSPENDED]),
+    bcrypt=texts,
+    digest=texts,
+    digest_pepper=texts,
+    stamp_pepper=texts,
+    issued_by=texts,
+    issued_at=moments,
+    expires_at=st.none() | moments,
+    policy=policies,
+    extra=later_fields,
+)
+records = st.builds(_ended, live_records, st.none() | st.sampled_from(RevocationReason), moments)
