@@ -70,8 +70,9 @@ class KeycloakWorld(World):
 
     def user(self, username: str) -> dict[str, Any]:
         """Return a user as the console shows it."""
-        user: dict[str, Any] = self.admin.get_user(self.admin.get_user_id(username))
-        return user
+        user_id = self.admin.get_user_id(username)
+        assert user_id is not None, username
+        return dict(self.admin.get_user(user_id))
 
     def mend(self) -> None:
         """Let everything run again."""

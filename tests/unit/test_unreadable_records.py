@@ -11,9 +11,10 @@ from keystile.records import KeyRecord, UnreadableRecordError
 from unit.builders import a_record
 from unit.strategies import json_values, live_records
 
-GOOD: dict[str, Any] = json.loads(
-    a_record(digest="d" * 43, digest_pepper="p1", expires_at=None).to_text()
-) | {"expires_at": "2027-01-01T00:00:00Z", "policy": {"scopes": ["read"]}}
+GOOD: dict[str, Any] = json.loads(a_record(digest="d" * 43, digest_pepper="p1", expires_at=None).to_text()) | {
+    "expires_at": "2027-01-01T00:00:00Z",
+    "policy": {"scopes": ["read"]},
+}
 
 BAD: dict[str, dict[str, Any]] = {
     "no version": {"v": None},

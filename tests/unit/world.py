@@ -198,9 +198,7 @@ class World:
         near = InProcessVerdictCache(2 * TTL, ticks=self.time.ticks)
         auditor = Auditor(self.audit, ticks=self.time.ticks)
         chores = Chores()
-        prover = Prover(
-            peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4
-        )
+        prover = Prover(peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4)
         key_format = KeyFormat(peppers, stamps=stamps, older=True)
         verifier = Verifier(
             format=key_format,

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keystile.claims import Grant, claims_of, grant, parse_scope
+from keystile.errors import RequestError
+from keystile.policy import RESERVED_SCOPES
+from keystile.records import Policy
+from unit.builders import DEFAULT_AUDIENCE, ISSUER, NOW, a_record, an_owner, asked, rules
+
+TTL = timedelta(minutes=5)
+REQUIRED = {"iss", "sub", "aud", "exp", "iat", "jti", "client_id"}  # RFC 9068, section 2.2
+
+
+def claims(granted: Grant | None = None, now: datetime = NOW, **record: Any) -> dict[str, Any]:  # noqa: ANN401 - fields
+    granted = granted or Grant(DEFAULT_AUDIENCE, ())
+    return claims_of(a_record(**record), an_owner(), granted, ISSUER, now, TTL)
+
+
+def test_jwt_says_what_rfc_9068_requires() -> None:
+    """Every required claim is there, and says who, for whom, from whom and until when."""
+    said = claims(Grant("https://mcp.example.com/mcp", ("read", "write")), gen=4)
+    jti = said.pop("jti")
+    assert said == {
+        "iss": ISSUER,
+        "sub": "owner-1",
+        "aud": "https://mcp.example.com/mcp",
+        "iat": NOW.timestamp(),
+        "exp": NOW.timestamp() + 300,
+        "client_id": "k3v9x0q2m7ab",
+        "gen": 4,
+        "env": "live",
+        "scope": "read write",
+    }
+    assert len(jti) >= 22
+    assert REQUIRED <= {*said, "jti"}
+
+
+def test_every_jwt_has_an_id_of_its_own() -> None:
+    """No two JWTs share a `jti`."""
+    assert len({claims()["jti"] for _ in range(1_000)}) == 1_000
+
+
+def test_without_scopes_there_is_no_scope_claim() -> None:
+    """A key without scopes gives a JWT without `scope`, not an empty one."""
+    assert "scope" not in claims()
+
+
+def test_test_key_says_so_and_projects_are_told() -> None:
+    """The environment and the projects of a key reach the service behind."""
+    said = claims(environment="test", policy=Policy(projects=("a", "b")))
+    assert (said["env"], said["projects"]) == ("test", ["a", "b"])
+    assert "projects" not in claims()
+
+
+@given(left=st.timedeltas(timedelta(), timedelta(hours=2)), micro=st.integers(0, 999_999))
+def test_jwt_never_outlives_its_key(left: timedelta, micro: int) -> None:
+    """`exp` is at most the key's own expiry and at most the maximum life away, in whole seconds."""
+    now = NOW.replace(microsecond=micro)
+    said = claims(now=now, expires_at=now + left)
+    assert said["exp"] <= (now + left).timestamp()
+    assert said["exp"] - said["iat"] <= TTL.total_seconds()
+    assert type(said["exp"]) is type(said["iat"]) is int
+    assert said["iat"] <= now.timestamp()
+
+
+@given(audience=st.text(min_size=1, max_size=50))
+def test_audience_is_byte_for_byte_what_was_asked(audience: str) -> None:
+    """`aud` is one string, exactly the one the client sent (MCP compares them so)."""
+    granted = grant(a_record(), asked(audience=audience))
+    assert claims(granted)["aud"] == audience
+
+
+def test_default_audience_where_none_is_asked() -> None:
+    """There is never a JWT without `aud`."""
+    assert grant(a_record(), asked()).audience == DEFAULT_AUDIENCE
+
+
+def test_all_scopes_but_reserved_ones_where_none_are_asked() -> None:
+    """Whoever names no scope gets the key's own ones; reserved ones only come by name."""
+    record = a_record(policy=Policy(scopes=("read", *sorted(RESERVED_SCOPES), "write")))
+    assert grant(record, asked()).scopes == ("read", "write")
+    assert grant(record, asked(scopes=("introspect",))).scopes == ("introspect",)
+
+
+def test_scopes_the_deployment_gave_up_are_not_given() -> None:
+    """None asked: only what the deployment still knows."""
+    record = a_record(policy=Policy(scopes=("read", "write")))
+    assert grant(record, asked(rules(scopes=frozenset({"write"})))).scopes == ("write",)
+
+
+def test_fewer_scopes_are_given_as_asked() -> None:
+    """Whoever asks for less gets less, in the order asked."""
+    record = a_record(policy=Policy(scopes=("a", "b", "c")))
+    assert grant(record, asked(scopes=("c", "a"))).scopes == ("c", "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "scopes"),
+    [
+        ("", ()),
+        ("read", ("read",)),
+        ("read write", ("read", "write")),
+        ("b a b", ("b", "a")),
+        ("!#[]~:/", ("!#[]~:/",)),
+        ("a" * 128, ("a" * 128,)),
+        (" ".join(map(str, range(50))), tuple(map(str, range(50)))),
+    ],
+)
+def test_scope_is_split_and_duplicates_dropped(text: str, scopes: tuple[str, ...]) -> None:
+    """A scope parameter is a list of tokens separated by single blanks."""
+    assert parse_scope(text) == scopes
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " ",
+        " a",
+        "a ",
+        "a  b",
+        "a\tb",
+        "a\n",
+        'a"b',
+        "a\\b",
+        "é",
+        "a\0",
+        "\x7f",
+        "a" * 129,
+        " ".join(map(str, range(51))),
+    ],
+)
+def test_malformed_scope_is_invalid(text: str) -> None:
+    """What is no list of scope tokens is `invalid_scope` (RFC 6749, 3.3)."""
+    with pytest.raises(RequestError) as refused:
+        parse_scope(text)
+    assert refused.value.error == "invalid_scope"
+
+
+@given(text=st.text(st.characters(), max_size=40))
+def test_any_text_is_scopes_or_invalid(text: str) -> None:
+    """No text makes reading fail in another way, and what is read has no characters a header may not carry."""
+    try:
+        scopes = parse_scope(text)
+    except RequestError:
+        return
+    assert all("\x21" <= letter <= "\x7e" and letter not in '"\\' for scope in scopes for letter in scope)
