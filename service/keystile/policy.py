@@ -68,7 +68,9 @@ def may_be_listed(audience: str, rules: Rules) -> bool:
     """Tell whether the deployment lets *audience* stand on a key's list."""
     if rules.audiences is not None and audience not in rules.audiences:
         return False
-    return not any(audience == base or audience.startswith(base + "/") for base in rules.forbidden_audiences)
+    return not any(
+        audience == base or audience.startswith((f"{base}/", f"{base}?")) for base in rules.forbidden_audiences
+    )
 
 
 def held_scopes(record: KeyRecord, rules: Rules) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,9 +14,15 @@ from hypothesis import strategies as st
 from contracts.examples import PEPPERS
 from keystile.adapters.memory.log import InProcessChangeLog
 from keystile.adapters.redis.log import RedisChangeLog
+from keystile.adapters.sqlite.database import SqliteDatabase
+from keystile.adapters.sqlite.log import SqliteChangeLog
 from keystile.changes import Change, PollMark
 
 if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
     from redis.asyncio import Redis
 
     from keystile.adapters.redis.link import RedisLink
@@ -81,11 +88,52 @@ class OnRedis:
         return int(seconds) * 1000 + int(micros) // 1000
 
 
-@pytest.fixture(params=["in_process", "redis"])
+class OnSqlite:
+    """Two logs over one file, each with a connection of its own."""
+
+    def __init__(self, here: SqliteDatabase, there: SqliteDatabase) -> None:
+        retention = timedelta(hours=2)
+        self.here = SqliteChangeLog(here, PEPPERS, retention=retention)
+        self.there = SqliteChangeLog(there, PEPPERS, retention=retention)
+        self._hasty = SqliteChangeLog(here, PEPPERS, retention=timedelta(0))
+        self._database = here
+
+    async def append_much_later(self, change: Change) -> None:
+        """Append when everything before counts as too old: the database's own clock made to wait for a tick."""
+        begun = time.time()
+        while time.time() == begun:
+            pass
+        await self._hasty.append(change)
+
+    async def lose(self) -> None:
+        """Put an older copy of the file in its place: another life."""
+
+        def restore(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM changes")
+            connection.execute("DELETE FROM polled")
+            connection.execute("UPDATE incarnation SET id = 'another'")
+
+        await self._database.write(restore)
+
+
+@pytest.fixture
+async def on_sqlite(tmp_path: Path) -> AsyncIterator[OnSqlite]:
+    here, there = SqliteDatabase(tmp_path / "log.db"), SqliteDatabase(tmp_path / "log.db")
+    await here.open()
+    await there.open()
+    yield OnSqlite(here, there)
+    await here.close()
+    await there.close()
+
+
+@pytest.fixture(params=["in_process", "redis", "sqlite"])
 def deployment(request: pytest.FixtureRequest) -> Deployment:
     if request.param == "in_process":
         return InProcess()
-    return OnRedis(request.getfixturevalue("link"), request.getfixturevalue("raw"))
+    if request.param == "redis":
+        return OnRedis(request.getfixturevalue("link"), request.getfixturevalue("raw"))
+    on_sqlite: OnSqlite = request.getfixturevalue("on_sqlite")
+    return on_sqlite
 
 
 def changes(*key_ids: str) -> tuple[Change, ...]:

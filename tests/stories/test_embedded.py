@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import json
-import signal
+import re
 import stat
 import subprocess
-import threading
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
 from stack import KeystileServer
 from stack.keystile_server import keystile_command
-from stack.ports import free_port
+from stories.demo import running_demo
 from stories.world import plain_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from stories.world import World
 
-
-@dataclass
-class Demo:
-    """A running `keystile demo`, and what it printed until it was ready."""
-
-    process: subprocess.Popen[str]
-    printed: str
-    document: dict[str, Any]
+_README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_demo_prints_a_key_and_the_curl_that_works(tmp_path: Path) -> None:
     """`keystile demo` prints a curl line that gives a JWT, and writes demo.json for its owner alone."""
-    with _demo(tmp_path) as demo:
+    with running_demo(tmp_path) as demo:
         curl = demo.printed[demo.printed.index("curl") :].split("\n\n")[0]
         answer = json.loads(subprocess.run(curl, shell=True, capture_output=True, text=True, check=True).stdout)  # noqa: S602 - as a person pastes it
         assert answer["token_type"] == "Bearer"
@@ -48,18 +36,29 @@ def test_demo_prints_a_key_and_the_curl_that_works(tmp_path: Path) -> None:
 
 def test_a_later_start_keeps_the_key(tmp_path: Path) -> None:
     """Started again, the demo has the same key and it still works; Ctrl-C ended the first one cleanly."""
-    with _demo(tmp_path) as first:
+    with running_demo(tmp_path) as first:
         pass
     assert first.process.returncode == 0
-    with _demo(tmp_path) as second:
+    with running_demo(tmp_path) as second:
         assert second.document["api_key"] == first.document["api_key"]
         headers = {"Authorization": f"Bearer {second.document['api_key']}"}
         assert httpx.get(f"{second.document['issuer']}/verify", headers=headers).status_code == 200
 
 
+def test_the_readme_s_first_screen_is_true(tmp_path: Path) -> None:
+    """The README's curl lines, pasted beside a running demo, give the answers printed under them."""
+    blocks = re.findall(r"```sh\n(.*?)```", _README, re.DOTALL)
+    with running_demo(tmp_path) as demo:
+        pasted = blocks[1].replace("http://127.0.0.1:8400", demo.document["url"])
+        done = subprocess.run(["sh", "-ec", pasted], cwd=tmp_path, capture_output=True, text=True, check=True)  # noqa: S603, S607 - as a person pastes it
+    token, refusal = done.stdout.replace("}{", "}\n{").splitlines()
+    assert (json.loads(token)["expires_in"], json.loads(token)["scope"]) == (300, "read")
+    assert refusal in _README
+
+
 def test_a_taken_port_gives_one_clear_line(tmp_path: Path) -> None:
     """A port in use is said in one line that names the setting."""
-    with _demo(tmp_path) as demo:
+    with running_demo(tmp_path) as demo:
         port = demo.document["url"].rsplit(":")[-1]
         done = subprocess.run(  # noqa: S603 - our own command
             [keystile_command(), "serve"],
@@ -110,39 +109,3 @@ def test_refusals_look_alike(embedded: World) -> None:
     assert {tuple(sorted(set(answer.headers) - {"date"})) for answer in answers} == {
         tuple(sorted(set(answers[0].headers) - {"date"}))
     }
-
-
-@contextmanager
-def _demo(folder: Path) -> Iterator[Demo]:
-    port_file = folder / "port"
-    port = port_file.read_text() if port_file.exists() else str(free_port())
-    port_file.write_text(port)
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [keystile_command(), "demo"],
-        cwd=folder,
-        env=plain_environment() | {"KEYSTILE_PORT": port},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    watchdog = threading.Timer(60, process.kill)
-    watchdog.start()
-    try:
-        printed = _read_until(process, "Ctrl-C")
-        yield Demo(process, printed, json.loads((folder / ".keystile/demo.json").read_text()))
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
-        watchdog.cancel()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-def _read_until(process: subprocess.Popen[str], word: str) -> str:
-    assert process.stdout is not None
-    printed = ""
-    while word not in printed:
-        line = process.stdout.readline()
-        assert line, f"it ended after {printed!r}"
-        printed += line
-    return printed

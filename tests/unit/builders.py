@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from keystile.keys import KeyFormat
+from keystile.changes import ALL_GENERATIONS, Change
+from keystile.keys import ApiKey, KeyFormat, make_stamp
 from keystile.peppers import Pepper, Peppers
 from keystile.policy import RequestContext, Rules
 from keystile.records import KeyRecord, Owner
@@ -50,3 +51,14 @@ def a_record(**changes: Any) -> KeyRecord:  # noqa: ANN401 - fields of the class
 
 def an_owner(*records: KeyRecord, **changes: Any) -> Owner:  # noqa: ANN401 - fields of the class
     return Owner(**{"id": "owner-1", "username": "alice", "records": records, **changes})
+
+
+def death_of(key_id: str) -> Change:
+    """Return what is said when a key is revoked."""
+    return Change(key_id=key_id, kills_below=ALL_GENERATIONS, dead=True, floor_until=4e9, at=NOW.timestamp())
+
+
+def with_other_secret(key: ApiKey) -> ApiKey:
+    """Return a well-stamped key with the id of *key*: what a leaked pepper would let somebody make."""
+    body = key.reveal()[:25] + FORMAT.generate("live").reveal()[25:57]
+    return FORMAT.parse(body + make_stamp(PEPPERS.current, body.encode()))

@@ -41,9 +41,9 @@ def test_realm_and_every_url_below_it_are_never_allowed(below: str) -> None:
         assert not audience_is_allowed(audience, (audience,), ruled)
 
 
-@pytest.mark.parametrize("audience", [f"{REALM}?x=1", REALM + ";x", REALM + "\\x", f"{REALM}/"])
-def test_realm_with_something_behind_it_is_never_allowed(audience: str) -> None:
-    """Nor is the realm's URL with a query or anything else that a careless comparison would cut off."""
+@pytest.mark.parametrize("audience", [f"{REALM}?", f"{REALM}?x=1", f"{REALM}/?x", f"{REALM}/"])
+def test_realm_with_a_query_is_never_allowed(audience: str) -> None:
+    """Nor is the realm's URL with a query, which a careless comparison would cut off."""
     assert not may_be_listed(audience, rules(forbidden_audiences=(REALM,)))
 
 

@@ -230,7 +230,7 @@ class World:
                 flights=Flights(),
             ),
             lifecycle=Lifecycle(
-                directory=self.directory,
+                directory=self.store,  # not the watched one: keys change while look-ups are held
                 follower=follower,
                 format=key_format,
                 prover=prover,

@@ -96,9 +96,12 @@ class ChangeMemory:
         if not page.whole or page.position.incarnation != self._heard.incarnation:
             # Another life of the log, or a hole in it: every older verdict is void, for nobody can say
             # what was lost. Kills survive here, and are said again for those who were not listening.
-            known = {change.key_id for change in page.changes}
-            forgotten = tuple(kill for kill in self._kills.values() if kill.key_id not in known)
+            said: dict[str, int] = {}
+            for change in page.changes:
+                said[change.key_id] = max(change.kills_below, said.get(change.key_id, 0))
+            forgotten = tuple(kill for kill in self._kills.values() if said.get(kill.key_id, 0) < kill.kills_below)
             self._touched.clear()
+            self._latest = -1
             self._said = _NOWHERE
             self._void = -1 if self._heard is _NOWHERE else page.position.offset
         for change in page.changes:
@@ -117,8 +120,8 @@ class ChangeMemory:
     def _take(self, change: Change, offset: int) -> None:
         self._latest = max(self._latest, offset)
         for name in (change.key_id, owner_name(change.owner_id) if change.owner_id else ""):
-            if name:
-                self._touched[name] = (offset, change.at)
+            if name:  # a page that was under way while this process spoke must not take its own word back
+                self._touched[name] = (max(offset, self._touched.get(name, (-1, 0.0))[0]), change.at)
         if change.kills_below:
             self._kill(change)
 

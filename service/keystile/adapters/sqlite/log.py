@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from keystile.adapters.sqlite.database import SqliteDatabase
     from keystile.peppers import Peppers
 
-_TRIM_EVERY = 100
-
 
 class SqliteChangeLog:
-    """A `ChangeLog`; a successful read of the file is all the mark it needs. Nobody polls events here."""
+    """A `ChangeLog`; a successful read of the file is all the mark it needs."""
 
     def __init__(self, database: SqliteDatabase, peppers: Peppers, *, retention: timedelta) -> None:
         self._database = database
@@ -31,30 +29,32 @@ class SqliteChangeLog:
         return await self._database.write(_append, sign(change, self._peppers), time.time() - self._retention)
 
     async def mark_polled(self, mark: PollMark) -> None:
-        """See `ChangeLog.mark_polled`: there is nobody to poll."""
+        """See `ChangeLog.mark_polled`: a mark never goes back."""
+        await self._database.write(_mark_polled, mark.polled_at, sign(mark, self._peppers))
 
     async def read(self, after: Position | None) -> LogPage:
         """See `ChangeLog.read`."""
-        incarnation, first, last, texts = await self._database.read(_read, after)
+        incarnation, first, last, texts, marked = await self._database.read(_read, after)
         read = [unsign(Change, text, self._peppers) for text in texts]
         changes = tuple(change for change in read if change is not None)
         whole = after is None or (
             after.incarnation == incarnation and after.offset <= last and (first is None or first <= after.offset + 1)
         )
-        return LogPage(Position(incarnation, last), changes, whole=whole, dropped=len(read) - len(changes))
+        polled = unsign(PollMark, marked, self._peppers) if marked else None
+        dropped = len(read) - len(changes) + (bool(marked) and polled is None)
+        return LogPage(Position(incarnation, last), changes, whole=whole, polled=polled, dropped=dropped)
 
 
 def _append(connection: sqlite3.Connection, text: str, trim_before: float) -> Position:
     (offset,) = connection.execute(
         "INSERT INTO changes (at, text) VALUES (?, ?) RETURNING id", (time.time(), text)
     ).fetchone()
-    if offset % _TRIM_EVERY == 0:
-        connection.execute("DELETE FROM changes WHERE at < ?", (trim_before,))
+    connection.execute("DELETE FROM changes WHERE at < ?", (trim_before,))
     (incarnation,) = connection.execute("SELECT id FROM incarnation").fetchone()
     return Position(incarnation, offset)
 
 
-def _read(connection: sqlite3.Connection, after: Position | None) -> tuple[str, int | None, int, list[str]]:
+def _read(connection: sqlite3.Connection, after: Position | None) -> tuple[str, int | None, int, list[str], str | None]:
     (incarnation,) = connection.execute("SELECT id FROM incarnation").fetchone()
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
     last = row[0] if row else 0
@@ -62,4 +62,13 @@ def _read(connection: sqlite3.Connection, after: Position | None) -> tuple[str, 
     known = after is not None and after.incarnation == incarnation and after.offset <= last
     start = after.offset if known and after is not None else 0
     texts = connection.execute("SELECT text FROM changes WHERE id > ? ORDER BY id", (start,)).fetchall()
-    return incarnation, first, last, [text for (text,) in texts]
+    marked = connection.execute("SELECT text FROM polled").fetchone()
+    return incarnation, first, last, [text for (text,) in texts], marked[0] if marked else None
+
+
+def _mark_polled(connection: sqlite3.Connection, polled_at: float, text: str) -> None:
+    connection.execute(
+        "INSERT INTO polled (one, at, text) VALUES (1, ?, ?)"
+        " ON CONFLICT (one) DO UPDATE SET at = excluded.at, text = excluded.text WHERE excluded.at > polled.at",
+        (polled_at, text),
+    )

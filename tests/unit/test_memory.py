@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keystile.authority.memory import HEARD_FOR, REMEMBERED, ChangeMemory, owner_name
+from keystile.changes import ALL_GENERATIONS, Change, PollMark, Position
+from keystile.ports import LogPage
+from keystile.records import RevocationReason
+from keystile.verdicts import Verdict
+from unit.builders import NOW, a_record, an_owner
+from unit.world import Time
+
+KEY = a_record().key_id
+NOW_SECONDS = NOW.timestamp()
+DEATH = Change(key_id=KEY, kills_below=ALL_GENERATIONS, dead=True, at=NOW_SECONDS)
+
+
+class Listener:
+    """A memory, a clock that stands still, and pages of a log to hear."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.memory = ChangeMemory(self.time.ticks)
+
+    def hear(
+        self, offset: int, *changes: Change, life: str = "a", whole: bool = True, polled: PollMark | None = None
+    ) -> tuple[Change, ...]:
+        page = LogPage(Position(life, offset), changes, whole, polled)
+        return self.memory.heard_page(page, self.time.ticks())
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+def at(offset: int, life: str = "a") -> Position:
+    return Position(life, offset)
+
+
+def a_verdict(position: Position, *, gen: int = 1, dead: bool = False) -> Verdict:
+    record = a_record(gen=gen)
+    record = record.revoked(NOW, RevocationReason.UNSPECIFIED, 0) if dead else record
+    return Verdict(record=record, owner=an_owner(), position=position, read_at=NOW_SECONDS)
+
+
+def test_nothing_counts_before_the_log_was_heard(listener: Listener) -> None:
+    """A process that has heard nothing trusts no verdict."""
+    assert not listener.memory.hears()
+    assert listener.memory.heard is None
+    assert not listener.memory.counts(listener.memory.position)
+    assert not listener.memory.counts(at(1))
+
+
+def test_verdict_counts_until_its_key_is_named(listener: Listener) -> None:
+    """What was read before a change of its key or owner is void; what was read after it counts."""
+    listener.hear(5)
+    assert listener.memory.counts(at(5), KEY, owner_name("owner-1"))
+    listener.hear(6, Change(key_id=KEY))
+    assert not listener.memory.counts(at(5), KEY, owner_name("owner-1"))
+    assert listener.memory.counts(at(6), KEY, owner_name("owner-1"))
+    listener.hear(7, Change(owner_id="owner-1"))
+    assert not listener.memory.counts(at(6), KEY, owner_name("owner-1"))
+
+
+def test_changes_of_others_void_nothing(listener: Listener) -> None:
+    """A change concerns the key and the owner it names, and nobody else."""
+    listener.hear(5)
+    listener.hear(6, Change(key_id="other", owner_id="owner-2"))
+    assert listener.memory.counts(at(5), KEY, owner_name("owner-1"))
+
+
+def test_owner_id_is_not_mistaken_for_a_key_id(listener: Listener) -> None:
+    """An owner whose id looks like a key id does not void that key, nor the other way round."""
+    listener.hear(5)
+    listener.hear(6, Change(owner_id=KEY), Change(key_id="owner-1"))
+    assert listener.memory.counts(at(5), KEY, owner_name("owner-1"))
+
+
+def test_silence_counts_for_seven_tenths_of_a_second(listener: Listener) -> None:
+    """A log unheard for 0.7 s could have said anything."""
+    listener.hear(5)
+    listener.time.passed = HEARD_FOR - 0.001
+    assert listener.memory.counts(at(5), KEY)
+    listener.time.passed = HEARD_FOR
+    assert not listener.memory.hears()
+    assert not listener.memory.counts(at(5), KEY)
+    listener.hear(5)
+    assert listener.memory.counts(at(5), KEY)
+
+
+def test_silence_is_measured_from_when_the_log_was_asked(listener: Listener) -> None:
+    """An answer that was long under way is as old as its question."""
+    asked_at = listener.time.ticks()
+    listener.time.passed = 0.6
+    listener.memory.heard_page(LogPage(at(5)), asked_at)
+    listener.time.passed = 0.75
+    assert not listener.memory.hears()
+
+
+def test_another_life_of_the_log_voids_every_older_verdict(listener: Listener) -> None:
+    """After a flush or a restore no verdict of the former log counts, nor one from before it was heard here."""
+    listener.hear(500)
+    listener.hear(3, life="b")
+    assert not listener.memory.counts(at(500), KEY)
+    assert not listener.memory.counts(at(2, "b"), KEY)
+    assert listener.memory.counts(at(3, "b"), KEY)
+
+
+def test_hole_in_the_log_voids_every_older_verdict(listener: Listener) -> None:
+    """If entries may be missing, anything may have changed."""
+    listener.hear(5)
+    listener.hear(9, whole=False)
+    assert not listener.memory.counts(at(8), KEY)
+    assert listener.memory.counts(at(9), KEY)
+
+
+def test_first_page_voids_nothing(listener: Listener) -> None:
+    """A new process may use the verdicts that others left in the cache, as far as the log goes back."""
+    listener.hear(9, Change(key_id="other"))
+    assert listener.memory.counts(at(2), KEY)
+    assert not listener.memory.counts(at(2), "other")
+
+
+@given(kills_below=st.integers(0, 10), gen=st.integers(0, 10))
+def test_kill_reaches_generations_below_it(kills_below: int, gen: int) -> None:
+    """A kill is for every lower generation of that key, and for no other key."""
+    listener = Listener()
+    listener.hear(1, Change(key_id=KEY, kills_below=kills_below))
+    assert listener.memory.is_killed(KEY, gen, NOW_SECONDS) == (gen < kills_below)
+    assert not listener.memory.is_killed("other", gen, NOW_SECONDS)
+
+
+def test_kill_waits_for_its_moment(listener: Listener) -> None:
+    """A kill of the future, as after a rotation, bites when its time has come."""
+    listener.hear(1, Change(key_id=KEY, kills_below=2, kills_from=NOW_SECONDS + 60))
+    assert not listener.memory.is_killed(KEY, 1, NOW_SECONDS + 59.9)
+    assert listener.memory.is_killed(KEY, 1, NOW_SECONDS + 60)
+
+
+def test_lower_kill_does_not_take_back_a_higher_one(listener: Listener) -> None:
+    """Whatever the order in which kills are heard, what is dead stays dead."""
+    listener.hear(1, DEATH)
+    listener.hear(2, Change(key_id=KEY, kills_below=2), Change(key_id=KEY, gen=3))
+    assert listener.memory.is_dead(KEY)
+    assert listener.memory.is_killed(KEY, 3, NOW_SECONDS)
+
+
+def test_verdict_on_a_killed_key_does_not_count_but_on_a_dead_one_does(listener: Listener) -> None:
+    """A kill takes away what was granted; that a key is dead may be remembered."""
+    listener.hear(1, DEATH)
+    assert not listener.memory.counts_verdict(a_verdict(at(1)), NOW_SECONDS)
+    assert listener.memory.counts_verdict(a_verdict(at(1), dead=True), NOW_SECONDS)
+
+
+def test_kills_survive_another_life_and_are_said_again(listener: Listener) -> None:
+    """What a new log does not know is returned, to be said to those who were not listening."""
+    listener.hear(1, DEATH, Change(key_id="harmless"))
+    assert listener.hear(1, life="b") == (DEATH,)
+    assert listener.memory.is_killed(KEY, 1, NOW_SECONDS)
+
+
+def test_kill_the_new_log_knows_is_not_said_again(listener: Listener) -> None:
+    """A hundred processes that lose a log do not each say everything again."""
+    listener.hear(1, DEATH)
+    assert listener.hear(1, DEATH, life="b") == ()
+
+
+def test_kill_is_said_again_although_its_key_was_named_otherwise(listener: Listener) -> None:
+    """A new log that only knows of a harmless change of the key does not know that it was killed."""
+    listener.hear(1, DEATH)
+    assert listener.hear(1, Change(key_id=KEY, gen=2), Change(key_id=KEY, kills_below=2), life="b") == (DEATH,)
+
+
+def test_own_change_is_obeyed_before_it_is_heard(listener: Listener) -> None:
+    """Who revokes a key obeys at once, and reads made after it carry its position."""
+    listener.hear(5)
+    listener.memory.said(DEATH, at(6))
+    assert listener.memory.is_killed(KEY, 1, NOW_SECONDS)
+    assert not listener.memory.counts(at(5), KEY)
+    assert listener.memory.position == at(6)
+    assert listener.memory.heard == at(5)
+
+
+def test_late_page_does_not_take_back_an_own_change(listener: Listener) -> None:
+    """A page that was under way while this process said something cannot make the older reading count again."""
+    listener.hear(4)
+    listener.memory.said(Change(key_id=KEY), at(6))
+    listener.hear(5, Change(key_id=KEY))
+    assert not listener.memory.counts(at(5), KEY)
+    assert listener.memory.counts(at(6), KEY)
+
+
+def test_own_kill_in_an_unknown_life_is_obeyed(listener: Listener) -> None:
+    """A kill said to a log that began anew is remembered, though its position means nothing yet."""
+    listener.hear(5)
+    listener.memory.said(DEATH, at(1, "b"))
+    assert listener.memory.is_killed(KEY, 1, NOW_SECONDS)
+    assert listener.memory.position == at(5)
+
+
+def test_nothing_since_ends_with_any_change(listener: Listener) -> None:
+    """What depends on no key at all ends with the next change of anything."""
+    listener.hear(5)
+    assert listener.memory.nothing_since(at(5))
+    listener.hear(6, Change(key_id="other"))
+    assert not listener.memory.nothing_since(at(5))
+    assert listener.memory.nothing_since(at(6))
+
+
+def test_nothing_since_starts_over_with_a_new_life(listener: Listener) -> None:
+    """Offsets of a former log do not make a new one look full of changes."""
+    listener.hear(500, Change(key_id="other"))
+    listener.hear(3, life="b")
+    assert listener.memory.nothing_since(at(3, "b"))
+
+
+def test_changes_are_forgotten_after_two_hours(listener: Listener) -> None:
+    """Nothing is kept for longer than any verdict or JWT lives; until then everything is."""
+    listener.hear(1, DEATH, Change(key_id="other", owner_id="owner-1", at=NOW_SECONDS))
+    listener.memory.forget(NOW_SECONDS + REMEMBERED - 1)
+    assert not listener.memory.counts(at(0), "other")
+    assert listener.memory.is_dead(KEY)
+    assert listener.memory.touched_at("owner-1") == NOW_SECONDS
+    listener.memory.forget(NOW_SECONDS + REMEMBERED + 1)
+    assert not listener.memory.is_dead(KEY)
+    assert listener.memory.touched_at("owner-1") == 0
+
+
+def test_kill_of_the_future_is_kept_beyond_its_saying(listener: Listener) -> None:
+    """A rotation with a long grace kills at its end, however long ago it was said."""
+    day = 86_400.0
+    listener.hear(1, Change(key_id=KEY, kills_below=2, kills_from=NOW_SECONDS + day, at=NOW_SECONDS))
+    listener.memory.forget(NOW_SECONDS + day)
+    assert listener.memory.is_killed(KEY, 1, NOW_SECONDS + day)
+
+
+def test_last_poll_is_remembered(listener: Listener) -> None:
+    """A page that tells of no poll does not make the last one forgotten."""
+    listener.hear(1, polled=PollMark(polled_at=7.0))
+    listener.hear(2)
+    assert listener.memory.polled == PollMark(polled_at=7.0)
