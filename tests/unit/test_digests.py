@@ -110,7 +110,7 @@ def test_decoy_runs_bcrypt_on_the_whole_key(monkeypatch: pytest.MonkeyPatch) -> 
         calls.append((presented, stored))
         return False
 
-    monkeypatch.setattr(digests.bcrypt, "checkpw", record)
+    monkeypatch.setattr(bcrypt, "checkpw", record)
     digests.bcrypt_decoy(KEY)
     bcrypt_matches(KEY, HASHED)
     decoy, real = calls

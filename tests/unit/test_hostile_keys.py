@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keystile import digests
 from keystile.errors import KeyRefusedError, Reason
 from keystile.keys import KeyFormat
 from keystile.peppers import Peppers
@@ -66,7 +66,7 @@ def sealed(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
         (verifier.limiter, ("wait", "fail")),
         (verifier.chores, ("add",)),
         (verifier.flights, ("once",)),
-        (digests.bcrypt, ("checkpw", "hashpw")),
+        (bcrypt, ("checkpw", "hashpw")),
     ):
         for method in methods:
             monkeypatch.setattr(port, method, explode)

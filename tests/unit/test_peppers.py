@@ -96,7 +96,7 @@ def test_unusable_peppers_stop_the_start_without_showing_a_secret(text: str) -> 
 
 
 def test_printing_a_pepper_does_not_show_its_secret() -> None:
-    """repr of a pepper, and of what holds peppers, is safe to log."""
+    """Repr of a pepper, and of what holds peppers, is safe to log."""
     one = Pepper("p1", b"do-not-show".ljust(32, b"."))
     assert "do-not-show" not in repr(one)
     assert "do-not-show" not in repr((one, Peppers((one,)).all))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unit.world import World
 
 
-async def refusal(world: World, presented: ApiKey, **changes: object) -> KeyRefusedError:
+async def refusal(world: World, presented: ApiKey, **changes: Any) -> KeyRefusedError:
     with pytest.raises(KeyRefusedError) as refused:
         await world.verify(presented, **changes)
     return refused.value

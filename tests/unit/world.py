@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from keystile.changes import Floor
     from keystile.keys import ApiKey
     from keystile.peppers import Peppers
-    from keystile.policy import RequestContext
     from keystile.ports import AuditEvent, Cached, Directory, OwnerChange
     from keystile.records import KeyRecord, Owner
     from keystile.verdicts import Verdict
@@ -59,9 +58,11 @@ class Time:
         self.passed = 0.0
 
     def now(self) -> datetime:
+        """Return the wall clock's moment."""
         return NOW + timedelta(seconds=self.passed)
 
     def ticks(self) -> float:
+        """Return the monotonic clock's seconds."""
         return 1_000.0 + self.passed
 
 
@@ -79,24 +80,34 @@ class WatchedDirectory:
         self.may_answer.set()
 
     async def find(self, lookup: str) -> tuple[Owner, ...]:
+        """Count the look-up."""
         self.finds.append(lookup)
-        return await self._answer(await self._reach().find(lookup))
+        found = await self._reach().find(lookup)
+        await self._answer()
+        return found
 
     async def owner(self, owner_id: str) -> Owner | None:
+        """Count the read."""
         self.reads.append(owner_id)
-        return await self._answer(await self._reach().owner(owner_id))
+        found = await self._reach().owner(owner_id)
+        await self._answer()
+        return found
 
     async def owner_named(self, username: str) -> Owner | None:
+        """Pass it on."""
         return await self._reach().owner_named(username)
 
     async def adopt(self, username: str) -> Owner:
+        """Pass it on."""
         return await self._reach().adopt(username)
 
     async def update(self, owner_id: str, change: OwnerChange, *, urgent: bool = False) -> Owner:
+        """Count the write."""
         self.writes.append(owner_id)
         return await self._reach().update(owner_id, change, urgent=urgent)
 
     async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
+        """Pass it on."""
         return await self._reach().owners(after)
 
     def hold(self) -> None:
@@ -109,10 +120,9 @@ class WatchedDirectory:
             raise CannotTellError("the directory is down")
         return self._inner
 
-    async def _answer(self, answer: Any) -> Any:  # noqa: ANN401 - whatever was read
+    async def _answer(self) -> None:
         self.read_done.set()
         await self.may_answer.wait()
-        return answer
 
 
 class WatchedCache:
@@ -124,13 +134,16 @@ class WatchedCache:
         self.down = False
 
     async def get(self, key: ApiKey) -> Cached:
+        """Count the round trip."""
         self.gets += 1
         return await self._reach().get(key)
 
     async def put(self, key: ApiKey, verdict: Verdict) -> None:
+        """Pass it on."""
         await self._reach().put(key, verdict)
 
     async def floor(self, key_id: str) -> Floor | None:
+        """Pass it on."""
         return await self._reach().floor(key_id)
 
     def _reach(self) -> InProcessVerdictCache:
@@ -146,6 +159,7 @@ class KeptAudit:
         self.events: list[AuditEvent] = []
 
     def record(self, event: AuditEvent) -> None:
+        """Keep it."""
         self.events.append(event)
 
 
@@ -182,10 +196,12 @@ class World:
 
     @property
     def here(self) -> Process:
+        """The first process."""
         return self.processes[0]
 
     @property
     def exchange(self) -> Exchange:
+        """What makes JWTs of five minutes."""
         return Exchange(self.tokens, self.time.now, timedelta(minutes=5))
 
     async def start(
@@ -247,10 +263,12 @@ class World:
         return process
 
     async def issue(self, process: Process | None = None, **changes: Any) -> IssuedKey:  # noqa: ANN401 - fields of the request
+        """Issue a key for alice."""
         request = {"owner": "alice", "name": "laptop", "issued_by": "test", "policy": Policy(), **changes}
         return await (process or self.here).lifecycle.issue(KeyRequest(**request))
 
     async def verify(self, presented: ApiKey | str, process: Process | None = None, **changes: Any) -> Verdict:  # noqa: ANN401 - fields of the context
+        """Verify a key at the token door, from 192.0.2.1."""
         text = presented if isinstance(presented, str) else presented.reveal()
         return await (process or self.here).verifier.verify(text, asked(**changes))
 
@@ -309,7 +327,3 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         await opened.settle()
         workers.close()
         await database.close()
-
-
-def context(**changes: Any) -> RequestContext:  # noqa: ANN401 - fields of the context
-    return asked(**changes)
