@@ -72,13 +72,15 @@ def sentinel(tmp_path: Path, own_redis: RedisServer) -> Iterator[Sentinel]:
 
 @pytest.fixture
 def replica(tmp_path_factory: pytest.TempPathFactory, own_redis: RedisServer) -> Iterator[RedisServer]:
+    with redis.Redis.from_url(own_redis.url) as client:
+        client.config_set("repl-diskless-sync-delay", 0)  # else the first copy waits 5 s for other replicas
     with RedisServer(tmp_path_factory.mktemp("replica"), password=own_redis.password) as server:
         with redis.Redis.from_url(server.url) as client:
             client.config_set("masterauth", own_redis.password)
             client.replicaof(LOOPBACK, own_redis.port)
-        with redis.Redis.from_url(own_redis.url) as client:
+        with redis.Redis.from_url(own_redis.url, socket_timeout=30) as client:
             client.config_set("masterauth", own_redis.password)
-            client.wait(1, 10_000)
+            client.wait(1, 20_000)
         yield server
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-# No deadline: other work on the machine must not fail a test. Fixtures that live for a whole test are shared on purpose.
+# No deadline: other work on the machine must not fail a test. Fixtures shared by all examples are so on purpose.
 settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("unit")
 

@@ -27,6 +27,7 @@ class Listener:
     def hear(
         self, offset: int, *changes: Change, life: str = "a", whole: bool = True, polled: PollMark | None = None
     ) -> tuple[Change, ...]:
+        """Hear a page that ends at *offset*; return the kills it does not know of."""
         page = LogPage(Position(life, offset), changes, whole, polled)
         return self.memory.heard_page(page, self.time.ticks())
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unit.world import World
 
 
-async def refusal(world: World, presented: ApiKey, **changes: Any) -> KeyRefusedError:
+async def refusal(world: World, presented: ApiKey, **changes: Any) -> KeyRefusedError:  # noqa: ANN401 - fields of the context
     with pytest.raises(KeyRefusedError) as refused:
         await world.verify(presented, **changes)
     return refused.value

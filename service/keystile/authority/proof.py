@@ -87,7 +87,7 @@ class Prover:
         if not digests.digest_matches(key, pepper, record.digest):  # final, whatever bcrypt would say
             await self.decoy(key)
             raise KeyRefusedError(Reason.WRONG_SECRET, key_id=record.key_id)
-        if self._always_bcrypt and record.bcrypt:
+        if self._always_bcrypt and record.revoked_at is None:  # a tombstone has none left, and grants nothing
             await self._prove_by_bcrypt(key, record)
         if pepper is self._peppers.current:
             return Proved(record)

@@ -102,7 +102,7 @@ class Verifier:
             return await self._look_up(key, context, cached.floor)
         except KeyRefusedError as refusal:
             if refusal.reason in _COSTLY:
-                await self.limiter.fail(context.address, key.tag)
+                await self.limiter.fail(context.address, key.name.hex())  # not by id: each guess is a key of its own
             raise
         except CannotTellError:
             stale = self.near.peek(key.name) or verdict

@@ -43,7 +43,10 @@ def load_or_make(directory: Path, algorithm: Algorithm) -> SigningKey:
     """Return the signing key of *algorithm* in *directory*, making it if there is none."""
     path = directory / f"{algorithm.lower()}.pem"
     read_or_make(path, lambda: _pem(_generate(algorithm)))
-    return load(path)
+    key = load(path)
+    if key.algorithm != algorithm:
+        raise ConfigurationError(f"the signing key {path} is for {key.algorithm}, not for {algorithm}")
+    return key
 
 
 def load_all(directory: Path, algorithm: Algorithm) -> list[SigningKey]:
