@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keystile.peppers import Peppers
 
 ALL_GENERATIONS = 2**53  # a kill of every generation there can be
+EVERY_OWNER = "*"  # a change of the realm as a whole
 FLOOR_TTL = 400 * 86_400.0
 _MAC_HEX = 64
 
@@ -33,7 +34,7 @@ class Change:
 
     It names a key, an owner or both. *kills_below* kills JWTs and verdicts of that key whose generation is
     lower, from *kills_from* on; 0 kills nothing. *dead*: no generation will ever count again. *floor_until*
-    above 0 keeps the kill as a floor until then.
+    above 0 keeps the kill as a floor until then. *pending*: the directory was away, the record does not say so yet.
     """
 
     key_id: str = ""
@@ -43,6 +44,7 @@ class Change:
     kills_from: float = 0.0
     dead: bool = False
     floor_until: float = 0.0
+    pending: bool = False
     at: float = 0.0
 
     @property
@@ -50,7 +52,8 @@ class Change:
         """The floor this change leaves behind, if it does."""
         if not self.floor_until:
             return None
-        return Floor(key_id=self.key_id, gen=self.kills_below, dead=self.dead, until=self.floor_until)
+        gen = self.gen if self.dead else self.kills_below
+        return Floor(key_id=self.key_id, gen=gen, dead=self.dead, until=self.floor_until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

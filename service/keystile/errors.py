@@ -4,6 +4,7 @@ KeystileError
 ├── KeyRefusedError         the presented credential proves nothing, or its key may not be used
 ├── RequestError            the request itself is wrong; the caller may know why
 ├── CannotTellError         something that would know did not answer: 503, never 401
+│   └── StillSearchingError
 ├── TooManyFailuresError    this address spent its failures: 429
 ├── ChangeRefusedError      a change to a key or owner is not possible
 │   ├── OwnerUnknownError
@@ -74,6 +75,10 @@ class CannotTellError(KeystileError):
     def __init__(self, what: str, *, retry_after: int = 1) -> None:
         super().__init__(what)
         self.retry_after = retry_after
+
+
+class StillSearchingError(CannotTellError):
+    """The fallback index, or a match by bcrypt, is not finished: it counts as a failure of whoever caused it."""
 
 
 class TooManyFailuresError(KeystileError):

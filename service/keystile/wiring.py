@@ -47,8 +47,10 @@ from keystile.authority.matching import BcryptMatches
 from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
 from keystile.authority.negatives import Negatives
+from keystile.authority.pending import PendingDeaths
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
+from keystile.authority.realm import RealmWatch
 from keystile.authority.verifier import Verifier
 from keystile.errors import CannotTellError
 from keystile.keys import KeyFormat
@@ -80,6 +82,7 @@ class _Backend:
     index: IndexStore | None = None
     events: OwnerEvents | None = None
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    refresh_realm: Callable[[], Awaitable[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +164,7 @@ class _Parts:
         self._backend = backend
         self._stack = stack
         self._memory = ChangeMemory(time.monotonic)
-        self._follower = Follower(backend.log, self._memory, clock=now, ticks=time.monotonic)
+        self._follower = Follower(backend.log, self._memory, clock=now, ticks=time.monotonic, alert=auditor.alert)
         self._format = KeyFormat(
             peppers,
             brand=settings.brand,
@@ -207,10 +210,13 @@ class _Parts:
                 backend.cache or self._near,
                 self._index,
                 self._mender,
+                PendingDeaths(self._memory, backend.directory, self._auditor, clock=now),
                 clock=now,
             )
             self._stack.push_async_callback(poller.close)
             self._spawn("events", poller.run)
+        if backend.refresh_realm is not None:
+            self._spawn("realm", RealmWatch(backend.refresh_realm, self._follower, clock=now).run)
 
     def deployment(self) -> Deployment:
         """Return what the edges use."""
@@ -355,6 +361,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         index=RedisIndexStore(link, peppers),
         events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         breakers=breakers,
+        refresh_realm=directory.refresh_realm,
     )
 
 

@@ -71,6 +71,25 @@ def test_keycloak_away_means_503_for_what_is_not_known(world: KeycloakWorld) -> 
     world.verify_until(cold["api_key"], 200, meanwhile=(503,))
 
 
+def test_a_key_is_revoked_while_keycloak_is_away(world: KeycloakWorld) -> None:
+    """With Keycloak hung a revoke is said at once, obeyed at once, and written when Keycloak answers again."""
+    key = world.issue(world.add_user())
+    token = world.jwt(key)
+    assert {world.verify(text).status_code for text in (key["api_key"], token)} == {200}
+    world.keycloak.suspend()
+    try:
+        done = world.cli("keys", "revoke", key["key_id"], "--yes", "--json")
+        assert (done.returncode, '"pending": true' in done.stdout) == (0, True), done.stderr
+        time.sleep(1.0)  # the promise is about time
+        assert {world.verify(text).status_code for text in (key["api_key"], token)} == {401}
+    finally:
+        world.keycloak.resume()
+    world.verify_until(key["api_key"], 401, meanwhile=(503,))
+    until_written = time.monotonic() + 20
+    while '"status": "revoked"' not in world.cli("keys", "show", key["key_id"], "--json").stdout:
+        assert time.monotonic() < until_written, "the death was never written"
+
+
 def test_a_reader_without_its_role_is_an_alert_not_a_refusal(world: KeycloakWorld) -> None:
     """A reader that lost `view-users` gets 503 for valid keys and an alert in the audit log, never a 401."""
     cold = world.issue(world.add_user())

@@ -55,7 +55,7 @@ def an_owner(*records: KeyRecord, **changes: Any) -> Owner:  # noqa: ANN401 - fi
 
 def death_of(key_id: str) -> Change:
     """Return what is said when a key is revoked."""
-    return Change(key_id=key_id, kills_below=ALL_GENERATIONS, dead=True, floor_until=4e9, at=NOW.timestamp())
+    return Change(key_id=key_id, gen=2, kills_below=ALL_GENERATIONS, dead=True, floor_until=4e9, at=NOW.timestamp())
 
 
 def with_other_secret(key: ApiKey) -> ApiKey:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from keystile.authority.proof import BcryptWorkers
+from unit.served import Client, Prepared, prepare, serving
 from unit.world import World, open_world
 
 if TYPE_CHECKING:
@@ -31,4 +32,17 @@ def workers() -> Iterator[BcryptWorkers]:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """Open a verifier over a real embedded store, a log and caches in this process, and clocks that stand still."""
     async with open_world(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Make one embedded store with keys in every state, to be copied by each test that serves it."""
+    return prepare(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+async def client(prepared: Prepared, tmp_path: Path) -> AsyncIterator[Client]:
+    """Serve a copy of the prepared store with its default settings."""
+    async with serving(prepared, tmp_path) as opened:
         yield opened

@@ -94,9 +94,10 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 
 @given(change=changes)
 def test_change_leaves_a_floor_only_while_it_is_to_be_kept(change: Change) -> None:
-    """A change's floor is its kill, kept until the moment it names."""
+    """A change's floor is its kill, or its generation if it is a death, kept until the moment it names."""
     floor = change.floor
     if change.floor_until == 0:
         assert floor is None
     else:
-        assert floor == Floor(key_id=change.key_id, gen=change.kills_below, dead=change.dead, until=change.floor_until)
+        gen = change.gen if change.dead else change.kills_below
+        assert floor == Floor(key_id=change.key_id, gen=gen, dead=change.dead, until=change.floor_until)

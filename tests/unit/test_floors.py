@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystile.changes import Floor
-from keystile.errors import KeyRefusedError, Reason
+from keystile.errors import CannotTellError, KeyRefusedError, Reason
 from keystile.records import KeyRecord, RevocationReason, Status
 from unit.builders import FORMAT, a_record, an_owner
 
@@ -96,7 +96,7 @@ async def test_cached_verdict_below_its_floor_is_no_verdict(world: World) -> Non
 
 
 async def test_stale_verdict_below_its_floor_does_not_outlast_an_outage(world: World) -> None:
-    """While the directory is down a floor still takes away what is below it."""
+    """A key whose floor says that it is dead is refused, also while nobody can read its record."""
     issued = await world.issue()
     verdict = await world.verify(issued.key)
     await world.settle()
@@ -104,7 +104,19 @@ async def test_stale_verdict_below_its_floor_does_not_outlast_an_outage(world: W
     await world.far.put(issued.key, replace(verdict, read_at=verdict.read_at - 1_000))
     set_floor(world, issued.record.key_id, gen=2, dead=True)
     world.directory.down = True
-    with pytest.raises(Exception, match="down"):
+    assert await refusal(world, issued.key) is Reason.REVOKED
+
+
+async def test_stale_verdict_below_a_living_floor_is_not_used(world: World) -> None:
+    """An older generation is no stale answer: nobody can say what the key may do now."""
+    issued = await world.issue()
+    verdict = await world.verify(issued.key)
+    await world.settle()
+    world.here.near.clear()
+    await world.far.put(issued.key, replace(verdict, read_at=verdict.read_at - 1_000))
+    set_floor(world, issued.record.key_id, gen=2, dead=False)
+    world.directory.down = True
+    with pytest.raises(CannotTellError):
         await world.verify(issued.key)
 
 

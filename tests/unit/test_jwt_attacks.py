@@ -107,7 +107,11 @@ def test_our_kid_on_another_key_is_refused(issuer: LocalTokenIssuer, ours: Signi
 
 def test_key_that_a_jwt_brings_along_is_ignored(issuer: LocalTokenIssuer, ours: SigningKey, theirs: SigningKey) -> None:
     """`jwk`, `jku`, `x5u` and `x5c` decide nothing: neither to trust another key, nor to refuse ours."""
-    brought = {"jwk": theirs.public_jwk, "jku": "https://evil.example.com/jwks", "x5u": "https://evil.example.com/x5u"}
+    brought: dict[str, Any] = {
+        "jwk": theirs.public_jwk,
+        "jku": "https://evil.example.com/jwks",
+        "x5u": "https://evil.example.com/x5u",
+    }
     assert issuer.verify(signed(theirs, **brought)) is None
     assert issuer.verify(signed(theirs, **{**brought, "kid": ours.kid})) is None
     assert issuer.verify(signed(ours, **brought)) == CLAIMS

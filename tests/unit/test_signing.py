@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import stat
 from typing import TYPE_CHECKING, Any
 
@@ -123,9 +122,10 @@ def test_unsuitable_signing_key_stops_the_start(tmp_path: Path, private: object)
         load(write_pem(tmp_path / "key.pem", private))
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", os.urandom(99)]
-)
+NO_KEY = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("content", [b"", NO_KEY, NO_KEY[:40], bytes(range(256))])
 def test_broken_key_file_stops_the_start(tmp_path: Path, content: bytes) -> None:
     """A file that holds no key is one clear error that names it."""
     path = tmp_path / "rs256.pem"

@@ -194,6 +194,7 @@ class World:
     failures: int = 3
     older_secret: bytes | None = b"older secret"
     processes: list[Process] = field(default_factory=list)
+    alerts: list[str] = field(default_factory=list)
 
     @property
     def here(self) -> Process:
@@ -211,7 +212,7 @@ class World:
         """Start another process, which has heard the log."""
         peppers = peppers or self.peppers
         memory = ChangeMemory(self.time.ticks)
-        follower = Follower(self.log, memory, clock=self.time.now, ticks=self.time.ticks)
+        follower = Follower(self.log, memory, clock=self.time.now, ticks=self.time.ticks, alert=self.alerts.append)
         near = InProcessVerdictCache(2 * TTL, ticks=self.time.ticks)
         auditor = Auditor(self.audit, ticks=self.time.ticks)
         chores = Chores()

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from keystile.verdicts import Verdict
 
 _FLOODS = frozenset({Reason.MALFORMED, Reason.FORGED})
+_EVENTS = {
+    Reason.REVOKED: "revoked_key_used",  # somebody still uses it, or it leaked
+    Reason.DUPLICATE: "duplicate_key_id",  # somebody copied a record to another owner
+    Reason.UNREADABLE: "unreadable_record",
+}
 _MAX_FLOODS = 1_000
 _ELSEWHERE = "(others)"
 
@@ -60,7 +65,7 @@ class Auditor:
             return
         self._log.record(
             AuditEvent(
-                event="revoked_key_used" if reason is Reason.REVOKED else "exchange",
+                event=_EVENTS.get(reason, "exchange"),
                 outcome="refused",
                 key_id=refusal.key_id,
                 owner=refusal.owner,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from keystile.errors import CannotTellError
+from keystile.errors import CannotTellError, StillSearchingError
 from keystile.ports import IndexEntry, IndexState
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class FallbackIndex:
             return state
         self._wanted = True
         self._start_crawl(state)
-        raise CannotTellError("the fallback index is not complete yet", retry_after=2)
+        raise StillSearchingError("the fallback index is not complete yet", retry_after=2)
 
     async def prepare(self) -> bool:
         """Start the crawl before anybody needs it; return whether one is finished. Raises `CannotTellError`."""

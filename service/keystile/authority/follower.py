@@ -10,6 +10,8 @@ import structlog
 from keystile.errors import CannotTellError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keystile.authority.memory import ChangeMemory
     from keystile.changes import Change, PollMark
     from keystile.ports import ChangeLog, Clock, Ticks
@@ -21,12 +23,16 @@ PAUSE = 0.1  # seconds between reads: a revoke is heard everywhere within about 
 class Follower:
     """Keeps a `ChangeMemory` up to date, and speaks for this process."""
 
-    def __init__(self, log: ChangeLog, memory: ChangeMemory, *, clock: Clock, ticks: Ticks) -> None:
+    def __init__(
+        self, log: ChangeLog, memory: ChangeMemory, *, clock: Clock, ticks: Ticks, alert: Callable[[str], None]
+    ) -> None:
         self._change_log = log
         self._memory = memory
         self._clock = clock
         self._ticks = ticks
+        self._alert = alert
         self._reading = asyncio.Lock()
+        self._forgotten: list[Change] = []
 
     async def announce(self, change: Change) -> None:
         """Append *change*; it is obeyed here at once and everywhere within a second. Raises `CannotTellError`."""
@@ -43,11 +49,12 @@ class Follower:
         async with self._reading:
             asked_at = self._ticks()
             page = await self._change_log.read(self._memory.heard)
-            forgotten = self._memory.heard_page(page, asked_at)
-        if page.dropped:
-            _log.error("change log entries with a wrong MAC were dropped", entries=page.dropped)
-        for kill in forgotten:
-            await self.announce(kill)
+            self._forgotten += self._memory.heard_page(page, asked_at)
+            if page.dropped:
+                self._alert("entries of the change log with a wrong MAC were dropped")
+            while self._forgotten:  # a new log does not know of these kills: each is kept until it was said again
+                await self.announce(self._forgotten[0])
+                del self._forgotten[0]
 
     async def run(self) -> None:
         """Follow until cancelled; what cannot be read now is read the next time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
@@ -44,6 +44,15 @@ class IssuedKey:
     key: ApiKey
     record: KeyRecord
     owner: Owner
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedKey:
+    """A revoked key. Without *record* it is said but not written yet: it bites, and the store will follow."""
+
+    key_id: str
+    owner: Owner | None
+    record: KeyRecord | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,24 +98,32 @@ class Lifecycle:
 
     async def show(self, key_id: str) -> tuple[Owner, KeyRecord]:
         """Return a key's owner and record, or raise `KeyUnknownError`."""
-        for owner in await self.directory.find(key_id):
+        for owner in await self._holders(key_id):
             record = owner.record(key_id)
             if record is not None:
                 return owner, record
-        for owner, record in await self.all_keys():  # older keys have no look-up value by their id
-            if record.key_id == key_id:
-                return owner, record
         raise KeyUnknownError(f"there is no key with the id {key_id}")
 
-    async def revoke(self, key_id: str, *, reason: RevocationReason, revoked_by: str) -> tuple[Owner, KeyRecord]:
+    async def revoke(self, key_id: str, *, reason: RevocationReason, revoked_by: str) -> RevokedKey:
         """Revoke a key for ever: said first, so that it bites at once, then written. Twice is as good as once.
 
-        Raises `CannotTellError` if the store did not confirm it; it bites all the same if it could be said.
+        While the directory is away the word stands alone, and `PendingDeaths` writes it later. Raises
+        `CannotTellError` if it could be neither said nor written.
         """
-        owner, record = await self.show(key_id)
-        if record.revoked_at is not None:
-            return owner, record
-        dead = self._death(owner, record)
+        try:
+            holders = await self._holders(key_id)
+        except CannotTellError:
+            return await self._revoke_unseen(key_id, reason, revoked_by)
+        if not holders:
+            raise KeyUnknownError(f"there is no key with the id {key_id}")
+        revoked = [await self._revoke_held(owner, key_id, reason, revoked_by) for owner in holders]
+        return revoked[0]
+
+    async def _revoke_held(self, owner: Owner, key_id: str, reason: RevocationReason, revoked_by: str) -> RevokedKey:
+        record = owner.record(key_id)
+        if record is None or record.revoked_at is not None:
+            return RevokedKey(key_id, owner, record)
+        dead = self._death(key_id, owner, record)
         said = await self._try_to_say(dead)
         now = self.clock()
 
@@ -114,12 +131,34 @@ class Lifecycle:
             found = current.record(key_id)
             return current if found is None else current.with_record(found.revoked(now, reason, dead.gen))
 
-        updated = await self.directory.update(owner.id, change, urgent=True)
+        try:
+            updated = await self.directory.update(owner.id, change, urgent=True)
+        except CannotTellError:
+            if not said:
+                raise
+            await self._try_to_say(replace(dead, pending=True))
+            return self._pending(key_id, revoked_by, reason)
         if not said:
             await self._try_to_say(dead)
         revoked = updated.record(key_id) or record.revoked(now, reason, dead.gen)
         self._audit("key_revoked", revoked, updated, revoked_by, reason=reason.value)
-        return updated, revoked
+        return RevokedKey(key_id, updated, revoked)
+
+    async def _revoke_unseen(self, key_id: str, reason: RevocationReason, revoked_by: str) -> RevokedKey:
+        await self.follower.announce(replace(self._death(key_id, None, None), pending=True))
+        return self._pending(key_id, revoked_by, reason)
+
+    def _pending(self, key_id: str, revoked_by: str, reason: RevocationReason) -> RevokedKey:
+        event = AuditEvent(
+            event="key_revoked", outcome="pending", key_id=key_id, reason=reason.value, detail={"by": revoked_by}
+        )
+        self.auditor.changed(event)
+        return RevokedKey(key_id, None, None)
+
+    async def _holders(self, key_id: str) -> list[Owner]:
+        found = [owner for owner in await self.directory.find(key_id) if owner.record(key_id) is not None]
+        # Older keys have no look-up value by their id.
+        return found or [owner for owner, record in await self.all_keys() if record.key_id == key_id]
 
     def _check(self, request: KeyRequest) -> None:
         if not 0 < len(request.name) <= MAX_NAME or not request.name.isprintable():
@@ -168,13 +207,14 @@ class Lifecycle:
             return False
         return True
 
-    def _death(self, owner: Owner, record: KeyRecord) -> Change:
+    def _death(self, key_id: str, owner: Owner | None, record: KeyRecord | None) -> Change:
         now = self.clock().timestamp()
-        until = max(now + FLOOR_TTL, record.expires_at.timestamp() if record.expires_at else 0.0)
+        expires_at = record.expires_at.timestamp() if record is not None and record.expires_at else 0.0
+        until = max(now + FLOOR_TTL, expires_at)
         return Change(
-            key_id=record.key_id,
-            owner_id=owner.id,
-            gen=record.gen + 1,
+            key_id=key_id,
+            owner_id=owner.id if owner is not None else "",
+            gen=record.gen + 1 if record is not None else 0,
             kills_below=ALL_GENERATIONS,
             dead=True,
             floor_until=until,

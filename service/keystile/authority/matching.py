@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from cachetools import TTLCache
 
-from keystile.errors import CannotTellError
+from keystile.errors import CannotTellError, StillSearchingError
 
 if TYPE_CHECKING:
     from keystile.authority.fallback import FallbackIndex
@@ -43,7 +43,7 @@ class BcryptMatches:
             return None
         if key.name not in self._jobs:
             self._start(key, address, entries)
-        raise CannotTellError("the key is being matched against older records", retry_after=2)
+        raise StillSearchingError("the key is being matched against older records", retry_after=2)
 
     async def close(self) -> None:
         """End the jobs of this process."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keystile.changes import Position
+from keystile.changes import EVERY_OWNER, Position
 
 if TYPE_CHECKING:
     from keystile.changes import Change, PollMark
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 HEARD_FOR = 0.7  # seconds after which silence of the log is no longer trusted
 REMEMBERED = 2 * 3600.0  # longer than any verdict or JWT lives
+_EVERYBODY = "owner:" + EVERY_OWNER
 _NOWHERE = Position("", -1)
 
 
@@ -54,7 +55,7 @@ class ChangeMemory:
         """Tell whether what was read at *position* still counts: nothing later names any of *names*."""
         if position.incarnation != self._heard.incarnation or position.offset < self._void or not self.hears():
             return False
-        return all(self._touched.get(name, (-1, 0.0))[0] <= position.offset for name in names)
+        return all(self._touched.get(name, (-1, 0.0))[0] <= position.offset for name in (_EVERYBODY, *names))
 
     def counts_verdict(self, verdict: Verdict, now: float) -> bool:
         """Tell whether *verdict* still counts by the log at *now* (epoch seconds)."""
@@ -77,6 +78,10 @@ class ChangeMemory:
         """Tell whether the log said that no generation of this key counts any more."""
         kill = self._kills.get(key_id)
         return kill is not None and kill.dead
+
+    def pending(self) -> tuple[Change, ...]:
+        """Return the deaths that were said while the directory could not be written."""
+        return tuple(kill for kill in self._kills.values() if kill.pending)
 
     def touched_at(self, owner_id: str) -> float:
         """Return when (epoch seconds) a change of that owner was last said, 0 if not lately."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keystile.authority.follower import Follower
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
+    from keystile.authority.pending import PendingDeaths
     from keystile.changes import Floor
     from keystile.ports import Clock, Directory, Leases, OwnerEvents, VerdictCache
     from keystile.records import Owner
@@ -44,6 +45,7 @@ class Poller:
         cache: VerdictCache,
         index: FallbackIndex,
         mender: Mender,
+        pending: PendingDeaths,
         *,
         clock: Clock,
     ) -> None:
@@ -55,6 +57,7 @@ class Poller:
         self._cache = cache
         self._index = index
         self._mender = mender
+        self._pending = pending
         self._clock = clock
         self._token: str | None = None
         self._index_ready = False
@@ -84,6 +87,7 @@ class Poller:
             await self._take_in(owner_id)
         since = mark.followed_since if mark else page.polled_at
         await self._follower.mark_polled(PollMark(polled_at=page.polled_at, followed_since=since))
+        await self._pending.write()
         self._index_ready = self._index_ready or await self._index.prepare()
 
     async def _elected(self) -> bool:

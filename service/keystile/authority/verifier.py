@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from keystile.errors import CannotTellError, KeyRefusedError, Reason, TooManyFailuresError
+from keystile.errors import CannotTellError, KeyRefusedError, Reason, StillSearchingError, TooManyFailuresError
 from keystile.keys import MAX_KEY_BYTES
 from keystile.policy import decide
 from keystile.ports import Cached
@@ -104,11 +104,19 @@ class Verifier:
             if refusal.reason in _COSTLY:
                 await self.limiter.fail(context.address, key.name.hex())  # not by id: each guess is a key of its own
             raise
-        except CannotTellError:
+        except CannotTellError as error:
+            if isinstance(error, StillSearchingError) and key.stamp_pepper is None:
+                await self.limiter.fail(context.address, key.name.hex())
+            if self._is_dead(key, cached.floor):
+                raise KeyRefusedError(Reason.REVOKED, key_id=key.key_id) from error
             stale = self.near.peek(key.name) or verdict
             if stale is not None and self.freshness.counts_stale(stale) and not _is_below(stale, cached.floor):
                 return stale
             raise
+
+    def _is_dead(self, key: ApiKey, floor: Floor | None) -> bool:
+        """Tell whether a key is known to be revoked although its record cannot be read."""
+        return (floor is not None and floor.dead) or (key.key_id is not None and self.memory.is_dead(key.key_id))
 
     async def _cached(self, key: ApiKey) -> Cached:
         try:

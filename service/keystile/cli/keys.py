@@ -15,7 +15,7 @@ from keystile.records import Policy, RevocationReason
 from keystile.wiring import now
 
 if TYPE_CHECKING:
-    from keystile.authority.lifecycle import IssuedKey
+    from keystile.authority.lifecycle import IssuedKey, RevokedKey
     from keystile.records import KeyRecord, Owner
     from keystile.wiring import Deployment
 
@@ -104,11 +104,14 @@ def revoke(
     if not yes:
         typer.confirm(f"Revoke {key_id} for ever?", abort=True, err=True)
 
-    async def work(deployment: Deployment) -> tuple[Owner, KeyRecord]:
+    async def work(deployment: Deployment) -> RevokedKey:
         return await deployment.lifecycle.revoke(key_id, reason=reason, revoked_by=operator())
 
-    document = key_document(*with_deployment(work))
-    if json:
-        print_json(document)
+    revoked = with_deployment(work)
+    pending = revoked.owner is None or revoked.record is None
+    if json and revoked.owner is not None and revoked.record is not None:
+        print_json(key_document(revoked.owner, revoked.record))
+    elif json:
+        print_json({"key_id": key_id, "status": "revoked", "pending": True})
     else:
-        print_line(f"{key_id} is revoked.")
+        print_line(f"{key_id} is revoked" + (", and will be written when Keycloak answers." if pending else "."))

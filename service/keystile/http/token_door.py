@@ -91,7 +91,7 @@ def _one_way(form: Form, scope: Scope) -> Credential:
         return Credential(secret, "form", client_id or "")
     if client_id is not None and in_headers.client_id not in (None, client_id):
         raise RequestError("invalid_request", "client_id is not that of the credentials")
-    return replace(in_headers, client_id=in_headers.client_id or client_id)
+    return replace(in_headers, client_id=client_id if in_headers.client_id is None else in_headers.client_id)
 
 
 def _audience(form: Form) -> str | None:
