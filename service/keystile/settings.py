@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PREFIX = "KEYSTILE_"
 NOT_SETTINGS = frozenset({"KEYSTILE_URL", "KEYSTILE_PID", "KEYSTILE_API_KEY"})  # for people and scripts
+_LONGEST_USE = timedelta(minutes=90)  # of a verdict: well within what the change log and its memory keep
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SECONDS = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in _UNITS.items()}
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
@@ -135,6 +137,11 @@ class Settings(BaseSettings):
         return f"{self.keycloak_url.rstrip('/')}/realms/{self.keycloak_realm}" if self.keycloak_url else ""
 
     @property
+    def older_secret(self) -> bytes | None:
+        """The secret under which older records' `cacheHash` was made."""
+        return self.older_hmac_secret.get_secret_value().encode() if self.older_hmac_secret else None
+
+    @property
     def signing_dir(self) -> Path:
         """The folder of the private signing keys."""
         return self.signing_keys_dir or self.data_dir / "signing-keys"
@@ -177,7 +184,7 @@ class Settings(BaseSettings):
 
     def _plain_faults(self, name: str, url: str, *plain: str) -> list[str]:
         parts = urlsplit(url)
-        hosts = [node.rpartition("@")[2].rsplit(":", 1)[0] for node in parts.netloc.split(",")]
+        hosts = [_host_of(node) for node in parts.netloc.split(",")]
         open_hosts = [host for host in hosts if not _is_loopback(host) and host not in self.allow_plain_http]
         if parts.scheme in plain and url and open_hosts:
             return [f"{name} is not encrypted: use TLS, or name {open_hosts[0]} in KEYSTILE_ALLOW_PLAIN_HTTP"]
@@ -187,6 +194,12 @@ class Settings(BaseSettings):
         faults = []
         if not timedelta(seconds=1) <= self.token_ttl <= timedelta(hours=1):
             faults.append("KEYSTILE_TOKEN_TTL is between 1s and 1h")
+        if self.cache_ttl + self.stale_ttl > _LONGEST_USE:
+            faults.append("KEYSTILE_CACHE_TTL and KEYSTILE_STALE_TTL are at most 90m together: changes are kept for 2h")
+        realm = self.realm_issuer
+        if realm and (self.default_audience == realm or self.default_audience.startswith((f"{realm}/", f"{realm}?"))):
+            faults.append("KEYSTILE_DEFAULT_AUDIENCE is neither the realm's issuer nor a URL below it")
+        faults += _unreadable_files()
         for cidr in self.trusted_proxies:
             try:
                 ipaddress.ip_network(cidr, strict=False)
@@ -200,11 +213,9 @@ class _FileEnvSource(EnvSettingsSource):
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         variables = dict(super()._load_env_vars())
-        for name in self.settings_cls.model_fields:
-            key = f"{PREFIX}{name}".lower()
-            path = variables.get(f"{key}_file")
-            if path and not variables.get(key):
-                variables[key] = _read_secret(f"{PREFIX}{name.upper()}_FILE", path)
+        for key, path in _files_named_in(variables).items():
+            with suppress(OSError, UnicodeDecodeError):  # `_unreadable_files` tells of these beside the other faults
+                variables[key] = _read_secret(path)
         return variables
 
 
@@ -243,11 +254,30 @@ def _describe(fault: Any) -> str:  # noqa: ANN401 - pydantic's dictionary
     return " ".join([*names, str(fault["msg"]).removeprefix("Value error, ")])
 
 
-def _read_secret(name: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{name}: {path} cannot be read") from error
+def _files_named_in(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the files of all settings that have one and no direct value; names in lower case."""
+    keys = [f"{PREFIX}{name}".lower() for name in Settings.model_fields]
+    return {key: path for key in keys if (path := variables.get(f"{key}_file")) and not variables.get(key)}
+
+
+def _unreadable_files() -> list[str]:
+    faults = []
+    for key, path in _files_named_in({name.lower(): value for name, value in os.environ.items()}).items():
+        try:
+            _read_secret(path)
+        except (OSError, UnicodeDecodeError):
+            faults.append(f"{key.upper()}_FILE: {path} cannot be read")
+    return faults
+
+
+def _read_secret(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8").strip()
+
+
+def _host_of(node: str) -> str:
+    """Return the host of `user:password@host:port`, an IPv6 one in its brackets."""
+    host = node.rpartition("@")[2]
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
-
-import structlog
-from cachetools import TTLCache
 
 from keystile.adapters.audit import JsonLinesAuditLog
 from keystile.adapters.keycloak.access import ClientAccess, Credentials
@@ -31,89 +26,20 @@ from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.adapters.sqlite.log import SqliteChangeLog
+from keystile.assembly import Assembly, Backend, Deployment
 from keystile.authority.auditing import Auditor
 from keystile.authority.breaker import Breaker
-from keystile.authority.chores import Chores
-from keystile.authority.exchange import Exchange
-from keystile.authority.fallback import FallbackIndex
-from keystile.authority.flights import Flights
-from keystile.authority.follower import Follower
-from keystile.authority.freshness import Freshness
-from keystile.authority.jwts import JwtVerifier
-from keystile.authority.lanes import Lane
-from keystile.authority.lifecycle import Lifecycle
-from keystile.authority.lookup import Lookup
-from keystile.authority.matching import BcryptMatches
-from keystile.authority.memory import ChangeMemory
-from keystile.authority.mending import Mender
-from keystile.authority.negatives import Negatives
-from keystile.authority.pending import PendingDeaths
-from keystile.authority.polling import Poller
-from keystile.authority.proof import BcryptWorkers, Prover
-from keystile.authority.realm import RealmWatch
-from keystile.authority.verifier import Verifier
-from keystile.errors import CannotTellError
-from keystile.keys import KeyFormat
 from keystile.peppers import Peppers, new_pepper
-from keystile.policy import Rules
 from keystile.settings import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator
 
     from pydantic import SecretStr
 
-    from keystile.ports import ChangeLog, Directory, FailureLimiter, IndexStore, Leases, OwnerEvents, VerdictCache
     from keystile.settings import Settings
 
-_log = structlog.get_logger(__name__)
 _LOG_RETENTION = timedelta(hours=2)  # longer than any verdict or JWT lives
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Backend:
-    """The adapters of one kind of store. *cache* of None: the process's own is all there is."""
-
-    directory: Directory
-    log: ChangeLog
-    limiter: FailureLimiter
-    cache: VerdictCache | None = None
-    leases: Leases | None = None
-    index: IndexStore | None = None
-    events: OwnerEvents | None = None
-    breakers: dict[str, Breaker] = field(default_factory=dict)
-    refresh_realm: Callable[[], Awaitable[int]] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    """Everything the edges use, opened."""
-
-    settings: Settings
-    rules: Rules
-    verifier: Verifier
-    jwts: JwtVerifier
-    exchange: Exchange
-    lifecycle: Lifecycle
-    tokens: LocalTokenIssuer
-    auditor: Auditor
-    memory: ChangeMemory
-    breakers: dict[str, Breaker]
-
-    @property
-    def dependencies(self) -> list[str]:
-        """The names that `degraded` may tell."""
-        return ["change_log", *self.breakers]
-
-    def degraded(self) -> list[str]:
-        """Return what is out of reach right now."""
-        silent = [] if self.memory.hears() else ["change_log"]
-        return silent + [name for name, breaker in self.breakers.items() if breaker.is_open]
-
-
-def now() -> datetime:
-    """Return the wall clock's aware UTC moment."""
-    return datetime.now(UTC)
 
 
 def load_peppers(settings: Settings) -> Peppers:
@@ -122,17 +48,6 @@ def load_peppers(settings: Settings) -> Peppers:
         return Peppers.parse(settings.peppers.get_secret_value())
     text = read_or_make(settings.data_dir / "peppers", lambda: new_pepper("p1").encode())
     return Peppers.parse(text.decode())
-
-
-def make_rules(settings: Settings) -> Rules:
-    """Return what the deployment says about every key."""
-    return Rules(
-        default_audience=settings.default_audience,
-        accept_test_keys=bool(settings.accept_test_keys),
-        audiences=frozenset(settings.audiences) or None,
-        forbidden_audiences=(settings.realm_issuer,) if settings.realm_issuer else (),
-        scopes=frozenset(settings.scopes) or None,
-    )
 
 
 @asynccontextmanager
@@ -146,193 +61,28 @@ async def open_deployment(settings: Settings, *, serving: bool = False) -> Async
         stack.callback(auditor.flush)
         open_backend = _open_keycloak if settings.store is Store.KEYCLOAK else _open_embedded
         backend = await open_backend(settings, peppers, auditor, stack)
-        parts = _Parts(settings, peppers, auditor, backend, stack)
+        parts = Assembly(settings, peppers, auditor, backend, stack)
         await parts.read_log()
         if serving:
             parts.start_background()
         yield parts.deployment()
 
 
-class _Parts:
-    """Puts the authority together over one backend."""
-
-    def __init__(
-        self, settings: Settings, peppers: Peppers, auditor: Auditor, backend: _Backend, stack: AsyncExitStack
-    ) -> None:
-        self._settings = settings
-        self._auditor = auditor
-        self._backend = backend
-        self._stack = stack
-        self._memory = ChangeMemory(time.monotonic)
-        self._follower = Follower(backend.log, self._memory, clock=now, ticks=time.monotonic, alert=auditor.alert)
-        self._format = KeyFormat(
-            peppers,
-            brand=settings.brand,
-            stamps=settings.stamps,
-            older=settings.older_keys and backend.index is not None,
-        )
-        self._chores = Chores()
-        workers = BcryptWorkers()
-        stack.callback(workers.close)
-        self._prover = Prover(
-            peppers,
-            workers,
-            always_bcrypt=settings.always_bcrypt,
-            older_secret=_secret_bytes(settings.older_hmac_secret),
-        )
-        self._mender = Mender(backend.directory, self._chores, auditor, clock=now)
-        self._near = InProcessVerdictCache(settings.cache_ttl + settings.stale_ttl, max_entries=settings.cache_entries)
-        self._index = self._make_index(peppers)
-        self._tokens = LocalTokenIssuer(settings.issuer, load_all(settings.signing_dir, settings.signing_alg))
-        self._verifier = self._make_verifier(peppers)
-        self._rules = make_rules(settings)
-        stack.push_async_callback(self._chores.finish)
-
-    async def read_log(self) -> None:
-        """Hear the log once before anything is answered; a log out of reach is heard later."""
-        try:
-            await self._follower.read()
-        except CannotTellError as error:
-            _log.warning("the change log is out of reach", why=str(error))
-
-    def start_background(self) -> None:
-        """Follow the log, the events and the audit's clock until the deployment closes."""
-        self._spawn("change log", self._follower.run)
-        self._spawn("audit", self._auditor.run)
-        backend = self._backend
-        if backend.events is not None and backend.leases is not None and self._index is not None:
-            poller = Poller(
-                backend.events,
-                backend.leases,
-                self._follower,
-                self._memory,
-                backend.directory,
-                backend.cache or self._near,
-                self._index,
-                self._mender,
-                PendingDeaths(self._memory, backend.directory, self._auditor, clock=now),
-                clock=now,
-            )
-            self._stack.push_async_callback(poller.close)
-            self._spawn("events", poller.run)
-        if backend.refresh_realm is not None:
-            self._spawn("realm", RealmWatch(backend.refresh_realm, self._follower, clock=now).run)
-
-    def deployment(self) -> Deployment:
-        """Return what the edges use."""
-        return Deployment(
-            settings=self._settings,
-            rules=self._rules,
-            verifier=self._verifier,
-            jwts=JwtVerifier(
-                verifier=self._verifier,
-                tokens=self._tokens,
-                directory=self._backend.directory,
-                records=TTLCache(self._settings.cache_entries, self._lasting.total_seconds()),
-                flights=Flights(),
-            ),
-            exchange=Exchange(self._tokens, now, self._settings.token_ttl),
-            lifecycle=Lifecycle(
-                directory=self._backend.directory,
-                follower=self._follower,
-                format=self._format,
-                prover=self._prover,
-                auditor=self._auditor,
-                rules=self._rules,
-                clock=now,
-                max_keys_per_owner=self._settings.max_keys_per_owner,
-            ),
-            tokens=self._tokens,
-            auditor=self._auditor,
-            memory=self._memory,
-            breakers=self._backend.breakers,
-        )
-
-    @property
-    def _lasting(self) -> timedelta:
-        return self._settings.cache_ttl + self._settings.stale_ttl
-
-    def _make_index(self, peppers: Peppers) -> FallbackIndex | None:
-        backend = self._backend
-        if backend.index is None or backend.leases is None:
-            return None
-        index = FallbackIndex(
-            backend.directory,
-            backend.index,
-            backend.leases,
-            self._memory,
-            self._prover,
-            peppers,
-            clock=now,
-            ticks=time.monotonic,
-            older_keys=self._settings.older_keys,
-        )
-        self._stack.push_async_callback(index.close)
-        return index
-
-    def _make_verifier(self, peppers: Peppers) -> Verifier:
-        backend, index = self._backend, self._index
-        matches = None
-        if index is not None:
-            limit = self._settings.older_bcrypt_records
-            matches = BcryptMatches(index, self._prover, ticks=time.monotonic, limit=limit)
-            self._stack.push_async_callback(matches.close)
-        return Verifier(
-            format=self._format,
-            near=self._near,
-            far=backend.cache or self._near,
-            lookup=Lookup(backend.directory, self._prover, peppers, index, matches),
-            memory=self._memory,
-            freshness=Freshness(
-                self._memory,
-                clock=now,
-                cache_ttl=self._settings.cache_ttl,
-                stale_ttl=self._settings.stale_ttl,
-                followed=backend.events is not None,
-            ),
-            negatives=Negatives(self._memory, ticks=time.monotonic),
-            limiter=backend.limiter,
-            lane=Lane(running=16, waiting=1_000, per_caller=500),
-            slow_lane=Lane(running=2, waiting=100, per_caller=10),
-            mender=self._mender,
-            chores=self._chores,
-            auditor=self._auditor,
-            clock=now,
-            flights=Flights(),
-        )
-
-    def _spawn(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
-        task = asyncio.create_task(_keep_running(name, run))
-
-        async def end() -> None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        self._stack.push_async_callback(end)
-
-
-async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        try:
-            await run()
-        except Exception:  # noqa: BLE001 - logged, and better alive than half a process
-            _log.exception("a background task failed and starts again", task=name)
-            await asyncio.sleep(1.0)
-
-
-async def _open_embedded(settings: Settings, peppers: Peppers, _auditor: Auditor, stack: AsyncExitStack) -> _Backend:
+async def _open_embedded(settings: Settings, peppers: Peppers, _auditor: Auditor, stack: AsyncExitStack) -> Backend:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = SqliteDatabase(settings.data_dir / "keystile.db")
     await database.open()
     stack.push_async_callback(database.close)
-    return _Backend(
+    return Backend(
         directory=SqliteDirectory(database),
         log=SqliteChangeLog(database, peppers, retention=_LOG_RETENTION),
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
+        near=_near(settings),
+        tokens=_tokens(settings),
     )
 
 
-async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor, stack: AsyncExitStack) -> _Backend:
+async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor, stack: AsyncExitStack) -> Backend:
     breakers = {"redis": Breaker("Redis"), "keycloak": Breaker("Keycloak")}
     link = RedisLink.open(_secret(settings.redis_url), breakers["redis"])
     stack.push_async_callback(link.aclose)
@@ -350,12 +100,14 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
     directory = KeycloakDirectory(reader, writer, leases, alert=auditor.alert)
     stack.push_async_callback(directory.close)
     near_limiter = InProcessFailureLimiter(failures=settings.failures_per_minute)
-    return _Backend(
+    return Backend(
         directory=directory,
         log=RedisChangeLog(link, peppers, retention=_LOG_RETENTION),
         limiter=RedisFailureLimiter(
             link, peppers.current.tag, near_limiter, client_of, failures=settings.failures_per_minute
         ),
+        near=_near(settings),
+        tokens=_tokens(settings),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),
         leases=leases,
         index=RedisIndexStore(link, peppers),
@@ -363,6 +115,14 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         breakers=breakers,
         refresh_realm=directory.refresh_realm,
     )
+
+
+def _near(settings: Settings) -> InProcessVerdictCache:
+    return InProcessVerdictCache(settings.cache_ttl + settings.stale_ttl, max_entries=settings.cache_entries)
+
+
+def _tokens(settings: Settings) -> LocalTokenIssuer:
+    return LocalTokenIssuer(settings.issuer, load_all(settings.signing_dir, settings.signing_alg))
 
 
 def keycloak_access(settings: Settings, client_id: str, secret: SecretStr | None) -> ClientAccess:
@@ -376,7 +136,3 @@ def keycloak_access(settings: Settings, client_id: str, secret: SecretStr | None
 
 def _secret(value: SecretStr | None) -> str:
     return value.get_secret_value() if value is not None else ""
-
-
-def _secret_bytes(value: SecretStr | None) -> bytes | None:
-    return value.get_secret_value().encode() if value is not None else None

@@ -17,7 +17,6 @@ from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.authority.lifecycle import KeyRequest
 from keystile.http.front import Front
 from keystile.keys import KeyFormat, make_stamp
-from keystile.peppers import Peppers
 from keystile.records import Owner, Policy, RevocationReason, Status
 from keystile.settings import Settings
 from keystile.wiring import load_peppers, open_deployment
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
-    from keystile.wiring import Deployment
+    from keystile.assembly import Deployment
+    from keystile.peppers import Peppers
 
 MCP = "https://mcp.example.com/mcp"
 FORM = ("Content-Type", "application/x-www-form-urlencoded")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
 import pytest
@@ -8,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystile.errors import RequestError
-from keystile.http.asgi import Scope
 from keystile.http.credentials import UNREADABLE, Credential, credential_of, parse_basic
 
+if TYPE_CHECKING:
+    from keystile.http.asgi import Scope
+
 plain = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="%+"), max_size=70)
+names = st.sampled_from(["authorization", "x-api-key", "cookie"])
 ids = plain.map(lambda text: text.replace(":", ""))
 
 
@@ -39,17 +43,13 @@ def test_any_text_is_basic_or_unreadable(text: str) -> None:
     assert credential is UNREADABLE or credential.client_id is not None
 
 
-@pytest.mark.parametrize("text", ["", "YQ==", "=", "a", "YTpi\n", "YTpi YTpi", "YTpi=", "w6k6YQ=="])
+@pytest.mark.parametrize("text", ["", "YQ==", "=", "a", "YTpi\n", "YTpi YTpi", "w6k6YQ=="])
 def test_basic_nobody_can_read(text: str) -> None:
     """Without a colon, with other letters or with bytes that are no text there is no client and no secret."""
     assert parse_basic(text) is UNREADABLE
 
 
-@given(
-    values=st.lists(
-        st.tuples(st.sampled_from(["authorization", "x-api-key", "cookie"]), st.text("Bearbsic :=%\u00e9", max_size=20))
-    )
-)
+@given(values=st.lists(st.tuples(names, st.text("Bearbsic :=%\u00e9", max_size=20))))
 def test_any_headers_are_one_credential_none_or_a_refusal(values: list[tuple[str, str]]) -> None:
     """No headers make reading fail in another way, and two different credentials never give one."""
     try:

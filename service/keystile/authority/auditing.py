@@ -49,8 +49,8 @@ class Auditor:
                 outcome="accepted",
                 key_id=key_id,
                 owner=verdict.owner.username,
-                address=context.address,
-                request_id=context.request_id,
+                address=context.address or None,
+                request_id=context.request_id or None,
                 detail={"door": context.door},
             )
         )
@@ -69,9 +69,9 @@ class Auditor:
                 outcome="refused",
                 key_id=refusal.key_id,
                 owner=refusal.owner,
-                address=context.address,
+                address=context.address or None,
                 reason=reason.value,
-                request_id=context.request_id,
+                request_id=context.request_id or None,
                 detail={"door": context.door},
             )
         )

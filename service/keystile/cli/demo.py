@@ -11,6 +11,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from keystile.adapters.secret_files import replace
+from keystile.assembly import now
 from keystile.authority.lifecycle import KeyRequest
 from keystile.cli.output import print_line
 from keystile.errors import KeyRefusedError
@@ -19,11 +20,11 @@ from keystile.http.server import check_port, serve
 from keystile.policy import RequestContext
 from keystile.records import Policy
 from keystile.settings import Store
-from keystile.wiring import now, open_deployment
+from keystile.wiring import open_deployment
 
 if TYPE_CHECKING:
+    from keystile.assembly import Deployment
     from keystile.settings import Settings
-    from keystile.wiring import Deployment
 
 _OWNER = "demo"
 _START_PATIENCE = 30.0  # seconds

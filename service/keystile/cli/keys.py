@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keystile.assembly import now
 from keystile.authority.lifecycle import KeyRequest
 from keystile.claims import parse_resource, parse_scope
 from keystile.cli.output import key_document, print_json, print_key, print_keys, print_line
 from keystile.cli.running import operator, with_deployment
 from keystile.expiries import parse_expiry
 from keystile.records import Policy, RevocationReason
-from keystile.wiring import now
 
 if TYPE_CHECKING:
+    from keystile.assembly import Deployment
     from keystile.authority.lifecycle import IssuedKey, RevokedKey
     from keystile.records import KeyRecord, Owner
-    from keystile.wiring import Deployment
 
 app = typer.Typer(help="Issue, list, show and revoke API keys.", no_args_is_help=True)
 

@@ -20,8 +20,8 @@ from keystile.peppers import new_pepper
 from keystile.policy import RequestContext
 
 if TYPE_CHECKING:
+    from keystile.assembly import Deployment
     from keystile.authority.exchange import Minted
-    from keystile.wiring import Deployment
 
 app = typer.Typer(
     help="API keys in, JWTs out, beside the Keycloak you already run.",

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from keystile.logs import configure_logs
 from keystile.settings import Settings, load_settings, unknown_settings
-from keystile.wiring import Deployment, open_deployment
+from keystile.wiring import open_deployment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from keystile.assembly import Deployment
 
 import structlog
 

@@ -16,8 +16,8 @@ from keystile.http.metadata import metadata
 from keystile.http.metrics import exposition
 
 if TYPE_CHECKING:
+    from keystile.assembly import Deployment
     from keystile.http.front import Doors
-    from keystile.wiring import Deployment
 
 _REFUSED = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b'Bearer error="invalid_token"'))
 _OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*"}

@@ -13,11 +13,12 @@ from keystile.http.asgi import json_answer
 from keystile.http.doors import Contexts
 from keystile.http.token_door import TokenDoor
 from keystile.http.verify_door import VerifyDoor
-from keystile.wiring import Deployment, open_deployment
+from keystile.wiring import open_deployment
 
 if TYPE_CHECKING:
     from quart import Quart
 
+    from keystile.assembly import Deployment
     from keystile.authority.exchange import Exchange
     from keystile.http.asgi import Receive, Scope, Send
     from keystile.settings import Settings

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from keystile.wiring import Deployment
+    from keystile.assembly import Deployment
 
 
 class DeploymentCollector:

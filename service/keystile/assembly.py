@@ -1,0 +1,283 @@
+"""Putting the authority together over one kind of store; which adapters that means is for `wiring` to say."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from cachetools import TTLCache
+
+from keystile.authority.chores import Chores
+from keystile.authority.exchange import Exchange
+from keystile.authority.fallback import FallbackIndex
+from keystile.authority.flights import Flights
+from keystile.authority.follower import Follower
+from keystile.authority.freshness import Freshness
+from keystile.authority.jwts import JwtVerifier
+from keystile.authority.lanes import Lane
+from keystile.authority.lifecycle import Lifecycle
+from keystile.authority.lookup import Lookup
+from keystile.authority.matching import BcryptMatches
+from keystile.authority.memory import ChangeMemory
+from keystile.authority.mending import Mender
+from keystile.authority.negatives import Negatives
+from keystile.authority.pending import PendingDeaths
+from keystile.authority.polling import Poller
+from keystile.authority.proof import BcryptWorkers, Prover
+from keystile.authority.realm import RealmWatch
+from keystile.authority.verifier import Verifier
+from keystile.errors import CannotTellError
+from keystile.keys import KeyFormat
+from keystile.policy import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from contextlib import AsyncExitStack
+
+    from keystile.authority.auditing import Auditor
+    from keystile.authority.breaker import Breaker
+    from keystile.peppers import Peppers
+    from keystile.ports import (
+        ChangeLog,
+        Directory,
+        FailureLimiter,
+        IndexStore,
+        Leases,
+        NearVerdictCache,
+        OwnerEvents,
+        TokenIssuer,
+        VerdictCache,
+    )
+    from keystile.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The adapters of one kind of store. *cache* of None: the process's own is all there is."""
+
+    directory: Directory
+    log: ChangeLog
+    limiter: FailureLimiter
+    near: NearVerdictCache
+    tokens: TokenIssuer
+    cache: VerdictCache | None = None
+    leases: Leases | None = None
+    index: IndexStore | None = None
+    events: OwnerEvents | None = None
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+    refresh_realm: Callable[[], Awaitable[int]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Everything the edges use, opened."""
+
+    settings: Settings
+    rules: Rules
+    verifier: Verifier
+    jwts: JwtVerifier
+    exchange: Exchange
+    lifecycle: Lifecycle
+    tokens: TokenIssuer
+    auditor: Auditor
+    memory: ChangeMemory
+    breakers: dict[str, Breaker]
+
+    @property
+    def dependencies(self) -> list[str]:
+        """The names that `degraded` may tell."""
+        return ["change_log", *self.breakers]
+
+    def degraded(self) -> list[str]:
+        """Return what is out of reach right now."""
+        silent = [] if self.memory.hears() else ["change_log"]
+        return silent + [name for name, breaker in self.breakers.items() if breaker.is_open]
+
+
+def now() -> datetime:
+    """Return the wall clock's aware UTC moment."""
+    return datetime.now(UTC)
+
+
+def make_rules(settings: Settings) -> Rules:
+    """Return what the deployment says about every key."""
+    return Rules(
+        default_audience=settings.default_audience,
+        accept_test_keys=bool(settings.accept_test_keys),
+        audiences=frozenset(settings.audiences) or None,
+        forbidden_audiences=(settings.realm_issuer,) if settings.realm_issuer else (),
+        scopes=frozenset(settings.scopes) or None,
+    )
+
+
+class Assembly:
+    """Puts the authority together over one backend."""
+
+    def __init__(
+        self, settings: Settings, peppers: Peppers, auditor: Auditor, backend: Backend, stack: AsyncExitStack
+    ) -> None:
+        self._settings = settings
+        self._auditor = auditor
+        self._backend = backend
+        self._stack = stack
+        self._memory = ChangeMemory(time.monotonic)
+        self._follower = Follower(backend.log, self._memory, clock=now, ticks=time.monotonic, alert=auditor.alert)
+        self._format = KeyFormat(
+            peppers,
+            brand=settings.brand,
+            stamps=settings.stamps,
+            older=settings.older_keys and backend.index is not None,
+        )
+        self._chores = Chores()
+        workers = BcryptWorkers()
+        stack.callback(workers.close)
+        self._prover = Prover(
+            peppers,
+            workers,
+            always_bcrypt=settings.always_bcrypt,
+            older_secret=settings.older_secret,
+        )
+        self._mender = Mender(backend.directory, self._chores, auditor, clock=now)
+        self._near = backend.near
+        self._index = self._make_index(peppers)
+        self._tokens = backend.tokens
+        self._verifier = self._make_verifier(peppers)
+        self._rules = make_rules(settings)
+        stack.push_async_callback(self._chores.finish)
+
+    async def read_log(self) -> None:
+        """Hear the log once before anything is answered; a log out of reach is heard later."""
+        try:
+            await self._follower.read()
+        except CannotTellError as error:
+            _log.warning("the change log is out of reach", why=str(error))
+
+    def start_background(self) -> None:
+        """Follow the log, the events and the audit's clock until the deployment closes."""
+        self._spawn("change log", self._follower.run)
+        self._spawn("audit", self._auditor.run)
+        backend = self._backend
+        if backend.events is not None and backend.leases is not None and self._index is not None:
+            poller = Poller(
+                backend.events,
+                backend.leases,
+                self._follower,
+                self._memory,
+                backend.directory,
+                backend.cache or self._near,
+                self._index,
+                self._mender,
+                PendingDeaths(self._memory, backend.directory, self._auditor, clock=now),
+                clock=now,
+            )
+            self._stack.push_async_callback(poller.close)
+            self._spawn("events", poller.run)
+        if backend.refresh_realm is not None:
+            self._spawn("realm", RealmWatch(backend.refresh_realm, self._follower, clock=now).run)
+
+    def deployment(self) -> Deployment:
+        """Return what the edges use."""
+        return Deployment(
+            settings=self._settings,
+            rules=self._rules,
+            verifier=self._verifier,
+            jwts=JwtVerifier(
+                verifier=self._verifier,
+                tokens=self._tokens,
+                directory=self._backend.directory,
+                records=TTLCache(self._settings.cache_entries, self._lasting.total_seconds()),
+                flights=Flights(),
+            ),
+            exchange=Exchange(self._tokens, now, self._settings.token_ttl),
+            lifecycle=Lifecycle(
+                directory=self._backend.directory,
+                follower=self._follower,
+                format=self._format,
+                prover=self._prover,
+                auditor=self._auditor,
+                rules=self._rules,
+                clock=now,
+                max_keys_per_owner=self._settings.max_keys_per_owner,
+            ),
+            tokens=self._tokens,
+            auditor=self._auditor,
+            memory=self._memory,
+            breakers=self._backend.breakers,
+        )
+
+    @property
+    def _lasting(self) -> timedelta:
+        return self._settings.cache_ttl + self._settings.stale_ttl
+
+    def _make_index(self, peppers: Peppers) -> FallbackIndex | None:
+        backend = self._backend
+        if backend.index is None or backend.leases is None:
+            return None
+        index = FallbackIndex(
+            backend.directory,
+            backend.index,
+            backend.leases,
+            self._memory,
+            self._prover,
+            peppers,
+            clock=now,
+            ticks=time.monotonic,
+            older_keys=self._settings.older_keys,
+        )
+        self._stack.push_async_callback(index.close)
+        return index
+
+    def _make_verifier(self, peppers: Peppers) -> Verifier:
+        backend, index = self._backend, self._index
+        matches = None
+        if index is not None:
+            limit = self._settings.older_bcrypt_records
+            matches = BcryptMatches(index, self._prover, ticks=time.monotonic, limit=limit)
+            self._stack.push_async_callback(matches.close)
+        return Verifier(
+            format=self._format,
+            near=self._near,
+            far=backend.cache or self._near,
+            lookup=Lookup(backend.directory, self._prover, peppers, index, matches),
+            memory=self._memory,
+            freshness=Freshness(
+                self._memory,
+                clock=now,
+                cache_ttl=self._settings.cache_ttl,
+                stale_ttl=self._settings.stale_ttl,
+                followed=backend.events is not None,
+            ),
+            negatives=Negatives(self._memory, ticks=time.monotonic),
+            limiter=backend.limiter,
+            lane=Lane(running=16, waiting=1_000, per_caller=500),
+            slow_lane=Lane(running=2, waiting=100, per_caller=10),
+            mender=self._mender,
+            chores=self._chores,
+            auditor=self._auditor,
+            clock=now,
+            flights=Flights(),
+        )
+
+    def _spawn(self, name: str, run: Callable[[], Coroutine[None, None, None]]) -> None:
+        task = asyncio.create_task(_keep_running(name, run))
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._stack.push_async_callback(end)
+
+
+async def _keep_running(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - logged, and better alive than half a process
+            _log.exception("a background task failed and starts again", task=name)
+            await asyncio.sleep(1.0)

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from keystile.errors import ConfigurationError
+from keystile.settings import Settings, load_settings, parse_duration, unknown_settings
+
+SECRET = "s3cret-that-must-not-show"
+KEYCLOAK = {
+    "STORE": "keycloak",
+    "KEYCLOAK_URL": "https://id.example.com",
+    "KEYCLOAK_READER_SECRET": SECRET,
+    "REDIS_URL": "rediss://:pw@redis.example.com:6379/0",
+    "PEPPERS": "p1:" + "A" * 43,
+}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what the machine has set."""
+    for name in [name for name in os.environ if name.startswith("KEYSTILE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a function of settings
+    def with_environment(**variables: str) -> Settings:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"KEYSTILE_{name}", value)
+        return load_settings()
+
+    return with_environment
+
+
+def fault(load: Any, **variables: str) -> str:  # noqa: ANN401 - the fixture
+    with pytest.raises(ConfigurationError) as refused:
+        load(**variables)
+    assert SECRET not in str(refused.value)
+    return str(refused.value)
+
+
+def test_defaults_need_nothing(load: Any) -> None:
+    """Without any variable there is an embedded deployment on loopback."""
+    settings = load()
+    assert (settings.store, settings.host, settings.port) == ("embedded", "127.0.0.1", 8400)
+    assert settings.issuer == "http://127.0.0.1:8400/sts"
+    assert settings.default_audience == "http://127.0.0.1:8400/sts/default"
+    assert (settings.accept_test_keys, settings.trusted_proxies) == (True, ())
+    assert settings.signing_dir == Path(".keystile/signing-keys")
+    assert (settings.failures_per_minute, settings.max_keys_per_owner) == (20, 5)
+
+
+def test_issuer_follows_the_port_unless_set(load: Any) -> None:
+    """Another port is another default issuer; a set one is kept byte for byte."""
+    assert load(PORT="9000").issuer == "http://127.0.0.1:9000/sts"
+    settings = load(ISSUER="https://ID.example.com:443/a/b")
+    assert (settings.issuer, settings.issuer_path) == ("https://ID.example.com:443/a/b", "/a/b")
+    assert settings.default_audience == "https://ID.example.com:443/a/b/default"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://id.example.com",
+        "https://id.example.com/",
+        "https://id.example.com/sts/",
+        "https://id.example.com/sts?x=1",
+        "https://id.example.com/sts#x",
+        "id.example.com/sts",
+        "ftp://id.example.com/sts",
+        "https:///sts",
+        "nonsense",
+    ],
+)
+def test_issuer_is_a_url_with_a_path(load: Any, issuer: str) -> None:
+    """The issuer has a path, no trailing slash, no query and no fragment."""
+    assert "KEYSTILE_ISSUER" in fault(load, ISSUER=issuer)
+
+
+def test_every_fault_is_told_at_once(load: Any) -> None:
+    """Whoever mends settings sees all that is wrong, not the first thing."""
+    told = fault(
+        load,
+        PORT="eighty",
+        WORKERS="0",
+        SIGNING_ALG="HS256",
+        STAMPS="maybe",
+        TOKEN_TTL="2h",
+        ISSUER="nonsense",
+        TRUSTED_PROXIES="10.0.0.0/8,nonsense,10.0.0.0/99",
+        STORE="keycloak",
+        MAX_KEYS_PER_OWNER="51",
+        CACHE_TTL="a while",
+    )
+    for name in ("PORT", "WORKERS", "SIGNING_ALG", "STAMPS", "MAX_KEYS_PER_OWNER", "CACHE_TTL"):
+        assert f"KEYSTILE_{name} " in told
+    for text in ("TOKEN_TTL is between", "ISSUER is an http", "nonsense is not a CIDR", "10.0.0.0/99 is not a CIDR"):
+        assert text in told
+    for name in ("KEYCLOAK_URL", "KEYCLOAK_READER_SECRET", "REDIS_URL", "PEPPERS"):
+        assert f"KEYSTILE_{name} is needed" in told
+
+
+def test_fault_of_a_secret_does_not_show_it(load: Any) -> None:
+    """Neither the message nor what caused it repeats a value."""
+    with pytest.raises(ConfigurationError) as refused:
+        load(**{**KEYCLOAK, "PORT": SECRET, "KEYCLOAK_WRITER_SECRET": SECRET, "SIGNING_ALG": SECRET})
+    assert refused.value.__cause__ is None
+    assert SECRET not in str(refused.value)
+
+
+def test_secret_is_not_printed(load: Any) -> None:
+    """Printing all settings shows no secret."""
+    settings = load(**KEYCLOAK)
+    assert SECRET not in repr(settings)
+    assert "pw@" not in repr(settings)
+    assert "A" * 43 not in repr(settings)
+
+
+def test_empty_means_unset(load: Any) -> None:
+    """A variable that is set to nothing is as if it were not there."""
+    variables = {name.upper(): "" for name in Settings.model_fields}
+    assert load(**variables) == Settings()
+
+
+@pytest.mark.parametrize("content", [SECRET, f"{SECRET}\n", f"  {SECRET}  \n"])
+def test_secret_may_come_from_a_file(load: Any, tmp_path: Path, content: str) -> None:
+    """`…_FILE` names a file with the value; the variable itself comes first."""
+    path = tmp_path / "secret"
+    path.write_text(content)
+    settings = load(KEYCLOAK_READER_SECRET_FILE=str(path), REDIS_URL_FILE=str(path), REDIS_URL="redis://127.0.0.1")
+    assert settings.keycloak_reader_secret.get_secret_value() == SECRET
+    assert settings.redis_url.get_secret_value() == "redis://127.0.0.1"
+
+
+def test_unreadable_file_is_told_with_the_other_faults(load: Any, tmp_path: Path) -> None:
+    """A file that cannot be read is named, and does not hide what else is wrong."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    told = fault(load, PEPPERS_FILE=str(tmp_path / "none"), REDIS_URL_FILE=str(binary), PORT="eighty")
+    for name in ("KEYSTILE_PEPPERS_FILE", "KEYSTILE_REDIS_URL_FILE", "KEYSTILE_PORT"):
+        assert name in told
+
+
+def test_lists_are_separated_by_commas(load: Any) -> None:
+    """Blanks and empty items are dropped."""
+    settings = load(SCOPES=" read , write,,", TRUSTED_PROXIES="10.0.0.0/8,fd00::/8")
+    assert settings.scopes == ("read", "write")
+    assert settings.trusted_proxies == ("10.0.0.0/8", "fd00::/8")
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7200), ("1d", 86_400), ("0", 0)],
+)
+def test_durations(text: str, length: int) -> None:
+    """A number is seconds; a letter says otherwise."""
+    assert parse_duration(text) == timedelta(seconds=length)
+
+
+@given(text=st.text(max_size=12) | st.from_regex(r"\d{1,12}[smhdw]?", fullmatch=True))
+def test_any_text_is_a_duration_or_left_alone(text: str) -> None:
+    """What is no duration is left for the check that follows, which refuses it."""
+    parsed = parse_duration(text)
+    assert isinstance(parsed, timedelta) or parsed is text
+
+
+@pytest.mark.parametrize("ttl", ["0", "61m", "2h", "-5", "1w"])
+def test_jwts_live_between_a_second_and_an_hour(load: Any, ttl: str) -> None:
+    """A life outside these bounds stops the start."""
+    assert "KEYSTILE_TOKEN_TTL" in fault(load, TOKEN_TTL=ttl)
+
+
+def test_verdicts_end_before_changes_are_forgotten(load: Any) -> None:
+    """A verdict that outlived the memory of changes would bring a revoked key back: such settings stop the start."""
+    assert load(CACHE_TTL="45m", STALE_TTL="45m").cache_ttl == timedelta(minutes=45)
+    assert "KEYSTILE_CACHE_TTL" in fault(load, CACHE_TTL="2h", STALE_TTL="0")
+    assert "KEYSTILE_STALE_TTL" in fault(load, CACHE_TTL="1m", STALE_TTL="1d")
+
+
+@pytest.mark.parametrize("url", ["http://id.example.com", "HTTP://id.example.com:8080/auth", "http://10.0.0.1"])
+def test_plain_http_to_keycloak_stops_the_start(load: Any, url: str) -> None:
+    """Secrets do not cross a network unencrypted unless somebody says so by name."""
+    told = fault(load, **{**KEYCLOAK, "KEYCLOAK_URL": url})
+    assert "KEYSTILE_KEYCLOAK_URL is not encrypted" in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://redis.example.com", "redis://:pw@10.0.0.1:6379/0", "redis+sentinel://127.0.0.1:1,10.0.0.1:2/main"],
+)
+def test_plain_redis_stops_the_start(load: Any, url: str) -> None:
+    """Nor do revocations: one node beyond loopback is enough."""
+    assert "KEYSTILE_REDIS_URL is not encrypted" in fault(load, **{**KEYCLOAK, "REDIS_URL": url})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.8.8"])
+@pytest.mark.parametrize("port", ["", ":8080"])
+def test_loopback_may_be_plain(load: Any, host: str, port: str) -> None:
+    """What stays on this machine needs no TLS."""
+    urls = {"KEYCLOAK_URL": f"http://{host}{port}/auth", "REDIS_URL": f"redis://user:pw@{host}{port}/0"}
+    assert load(**{**KEYCLOAK, **urls}).keycloak_url == f"http://{host}{port}/auth"
+
+
+def test_plain_hosts_may_be_named(load: Any) -> None:
+    """A host that is named may be reached unencrypted, and no other."""
+    plain = {**KEYCLOAK, "KEYCLOAK_URL": "http://keycloak:8080", "REDIS_URL": "redis://:pw@redis:6379"}
+    assert load(**plain, ALLOW_PLAIN_HTTP="keycloak,redis").allow_plain_http == ("keycloak", "redis")
+    assert "KEYSTILE_REDIS_URL is not encrypted" in fault(load, **plain, ALLOW_PLAIN_HTTP="keycloak")
+
+
+def test_test_keys_are_refused_on_keycloak_unless_wanted(load: Any) -> None:
+    """The default depends on the store; a word from the operator counts."""
+    assert load(**KEYCLOAK).accept_test_keys is False
+    assert load(**KEYCLOAK, ACCEPT_TEST_KEYS="true").accept_test_keys is True
+
+
+def test_realm_issuer_is_what_keycloak_writes(load: Any) -> None:
+    """The realm's own issuer, which no JWT of ours may be for."""
+    assert load().realm_issuer == ""
+    assert load(**KEYCLOAK, KEYCLOAK_REALM="r").realm_issuer == "https://id.example.com/realms/r"
+
+
+@pytest.mark.parametrize("below", ["", "/account", "?x"])
+def test_default_audience_is_not_the_realm(load: Any, below: str) -> None:
+    """The default audience is always allowed, so it must not be one that never is."""
+    audience = f"https://id.example.com/realms/keystile{below}"
+    assert "KEYSTILE_DEFAULT_AUDIENCE" in fault(load, **KEYCLOAK, DEFAULT_AUDIENCE=audience)
+
+
+def test_settings_do_not_change() -> None:
+    """What was checked at the start is what is in force."""
+    with pytest.raises(ValidationError):
+        Settings().port = 1
+
+
+def test_unknown_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typing error in a name is not silently ignored; names for people and scripts are."""
+    for name in ("KEYSTILE_PROT", "KEYSTILE_URL", "KEYSTILE_PID", "KEYSTILE_PEPPERS_FILE", "KEYSTILE_API_KEY"):
+        monkeypatch.setenv(name, "x")
+    assert unknown_settings() == ["KEYSTILE_PROT"]
