@@ -119,9 +119,16 @@ class Peppers:
         return None if pepper is None or pepper.retired else pepper
 
 
-def new_pepper(pepper_id: str) -> str:
-    """Return a fresh pepper in its text form, `id:secret`."""
-    return f"{pepper_id}:{base64.urlsafe_b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).decode().rstrip('=')}"
+def new_pepper(pepper_id: str = "") -> str:
+    """Return a fresh pepper in its text form, `id:secret`, under an id nobody had before unless one is given.
+
+    A pepper that took the id of a lost one would make every old digest a wrong secret, instead of one that proves
+    nothing and leaves the key to bcrypt.
+    """
+    if pepper_id and not _ID.fullmatch(pepper_id):
+        raise ConfigurationError("the id of a pepper is of [a-z0-9-]{1,16}")
+    secret = base64.urlsafe_b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).decode().rstrip("=")
+    return f"{pepper_id or 'p' + secrets.token_hex(4)}:{secret}"
 
 
 def _parse_pepper(item: str) -> Pepper:

@@ -46,7 +46,7 @@ def load_peppers(settings: Settings) -> Peppers:
     """Return the configured peppers; the embedded store makes its own where none are."""
     if settings.peppers is not None:
         return Peppers.parse(settings.peppers.get_secret_value())
-    text = read_or_make(settings.data_dir / "peppers", lambda: new_pepper("p1").encode())
+    text = read_or_make(settings.data_dir / "peppers", lambda: new_pepper().encode())
     return Peppers.parse(text.decode())
 
 

@@ -59,6 +59,19 @@ def test_new_pepper_is_read_back_and_differs_each_time() -> None:
     assert first.current.secret != second.current.secret
 
 
+def test_new_pepper_has_an_id_nobody_had_before() -> None:
+    """A pepper made after a loss never passes for the lost one."""
+    ids = {Peppers.parse(new_pepper()).current.id for _ in range(1_000)}
+    assert len(ids) == 1_000
+
+
+@pytest.mark.parametrize("pepper_id", ["P1", "a" * 17, "a:b", "a,b", "p1\n"])
+def test_pepper_nobody_could_read_is_not_made(pepper_id: str) -> None:
+    """An id that the setting would refuse is refused before it is copied there."""
+    with pytest.raises(ConfigurationError):
+        new_pepper(pepper_id)
+
+
 def test_only_accepted_peppers_prove() -> None:
     """What a retired or unknown pepper signed proves nothing."""
     peppers = Peppers((pepper("p3"), pepper("p2"), pepper("p1", retired=True)))

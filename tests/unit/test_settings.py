@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from keystile.errors import ConfigurationError
 from keystile.settings import Settings, load_settings, parse_duration, unknown_settings
 
+Load = Callable[..., Settings]
 SECRET = "s3cret-that-must-not-show"
 KEYCLOAK = {
     "STORE": "keycloak",
@@ -31,7 +32,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a function of settings
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     def with_environment(**variables: str) -> Settings:
         for name, value in variables.items():
             monkeypatch.setenv(f"KEYSTILE_{name}", value)
@@ -40,14 +41,14 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a function o
     return with_environment
 
 
-def fault(load: Any, **variables: str) -> str:  # noqa: ANN401 - the fixture
+def fault(load: Load, **variables: str) -> str:
     with pytest.raises(ConfigurationError) as refused:
         load(**variables)
     assert SECRET not in str(refused.value)
     return str(refused.value)
 
 
-def test_defaults_need_nothing(load: Any) -> None:
+def test_defaults_need_nothing(load: Load) -> None:
     """Without any variable there is an embedded deployment on loopback."""
     settings = load()
     assert (settings.store, settings.host, settings.port) == ("embedded", "127.0.0.1", 8400)
@@ -58,7 +59,7 @@ def test_defaults_need_nothing(load: Any) -> None:
     assert (settings.failures_per_minute, settings.max_keys_per_owner) == (20, 5)
 
 
-def test_issuer_follows_the_port_unless_set(load: Any) -> None:
+def test_issuer_follows_the_port_unless_set(load: Load) -> None:
     """Another port is another default issuer; a set one is kept byte for byte."""
     assert load(PORT="9000").issuer == "http://127.0.0.1:9000/sts"
     settings = load(ISSUER="https://ID.example.com:443/a/b")
@@ -80,12 +81,12 @@ def test_issuer_follows_the_port_unless_set(load: Any) -> None:
         "nonsense",
     ],
 )
-def test_issuer_is_a_url_with_a_path(load: Any, issuer: str) -> None:
+def test_issuer_is_a_url_with_a_path(load: Load, issuer: str) -> None:
     """The issuer has a path, no trailing slash, no query and no fragment."""
     assert "KEYSTILE_ISSUER" in fault(load, ISSUER=issuer)
 
 
-def test_every_fault_is_told_at_once(load: Any) -> None:
+def test_every_fault_is_told_at_once(load: Load) -> None:
     """Whoever mends settings sees all that is wrong, not the first thing."""
     told = fault(
         load,
@@ -108,7 +109,7 @@ def test_every_fault_is_told_at_once(load: Any) -> None:
         assert f"KEYSTILE_{name} is needed" in told
 
 
-def test_fault_of_a_secret_does_not_show_it(load: Any) -> None:
+def test_fault_of_a_secret_does_not_show_it(load: Load) -> None:
     """Neither the message nor what caused it repeats a value."""
     with pytest.raises(ConfigurationError) as refused:
         load(**{**KEYCLOAK, "PORT": SECRET, "KEYCLOAK_WRITER_SECRET": SECRET, "SIGNING_ALG": SECRET})
@@ -116,7 +117,7 @@ def test_fault_of_a_secret_does_not_show_it(load: Any) -> None:
     assert SECRET not in str(refused.value)
 
 
-def test_secret_is_not_printed(load: Any) -> None:
+def test_secret_is_not_printed(load: Load) -> None:
     """Printing all settings shows no secret."""
     settings = load(**KEYCLOAK)
     assert SECRET not in repr(settings)
@@ -124,23 +125,23 @@ def test_secret_is_not_printed(load: Any) -> None:
     assert "A" * 43 not in repr(settings)
 
 
-def test_empty_means_unset(load: Any) -> None:
+def test_empty_means_unset(load: Load) -> None:
     """A variable that is set to nothing is as if it were not there."""
     variables = {name.upper(): "" for name in Settings.model_fields}
-    assert load(**variables) == Settings()
+    assert load(**variables) == load_settings()
 
 
 @pytest.mark.parametrize("content", [SECRET, f"{SECRET}\n", f"  {SECRET}  \n"])
-def test_secret_may_come_from_a_file(load: Any, tmp_path: Path, content: str) -> None:
+def test_secret_may_come_from_a_file(load: Load, tmp_path: Path, content: str) -> None:
     """`…_FILE` names a file with the value; the variable itself comes first."""
     path = tmp_path / "secret"
     path.write_text(content)
     settings = load(KEYCLOAK_READER_SECRET_FILE=str(path), REDIS_URL_FILE=str(path), REDIS_URL="redis://127.0.0.1")
-    assert settings.keycloak_reader_secret.get_secret_value() == SECRET
-    assert settings.redis_url.get_secret_value() == "redis://127.0.0.1"
+    assert settings.keycloak_reader_secret == SecretStr(SECRET)
+    assert settings.redis_url == SecretStr("redis://127.0.0.1")
 
 
-def test_unreadable_file_is_told_with_the_other_faults(load: Any, tmp_path: Path) -> None:
+def test_unreadable_file_is_told_with_the_other_faults(load: Load, tmp_path: Path) -> None:
     """A file that cannot be read is named, and does not hide what else is wrong."""
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe")
@@ -149,7 +150,7 @@ def test_unreadable_file_is_told_with_the_other_faults(load: Any, tmp_path: Path
         assert name in told
 
 
-def test_lists_are_separated_by_commas(load: Any) -> None:
+def test_lists_are_separated_by_commas(load: Load) -> None:
     """Blanks and empty items are dropped."""
     settings = load(SCOPES=" read , write,,", TRUSTED_PROXIES="10.0.0.0/8,fd00::/8")
     assert settings.scopes == ("read", "write")
@@ -173,12 +174,12 @@ def test_any_text_is_a_duration_or_left_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize("ttl", ["0", "61m", "2h", "-5", "1w"])
-def test_jwts_live_between_a_second_and_an_hour(load: Any, ttl: str) -> None:
+def test_jwts_live_between_a_second_and_an_hour(load: Load, ttl: str) -> None:
     """A life outside these bounds stops the start."""
     assert "KEYSTILE_TOKEN_TTL" in fault(load, TOKEN_TTL=ttl)
 
 
-def test_verdicts_end_before_changes_are_forgotten(load: Any) -> None:
+def test_verdicts_end_before_changes_are_forgotten(load: Load) -> None:
     """A verdict that outlived the memory of changes would bring a revoked key back: such settings stop the start."""
     assert load(CACHE_TTL="45m", STALE_TTL="45m").cache_ttl == timedelta(minutes=45)
     assert "KEYSTILE_CACHE_TTL" in fault(load, CACHE_TTL="2h", STALE_TTL="0")
@@ -186,7 +187,7 @@ def test_verdicts_end_before_changes_are_forgotten(load: Any) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://id.example.com", "HTTP://id.example.com:8080/auth", "http://10.0.0.1"])
-def test_plain_http_to_keycloak_stops_the_start(load: Any, url: str) -> None:
+def test_plain_http_to_keycloak_stops_the_start(load: Load, url: str) -> None:
     """Secrets do not cross a network unencrypted unless somebody says so by name."""
     told = fault(load, **{**KEYCLOAK, "KEYCLOAK_URL": url})
     assert "KEYSTILE_KEYCLOAK_URL is not encrypted" in told
@@ -196,40 +197,40 @@ def test_plain_http_to_keycloak_stops_the_start(load: Any, url: str) -> None:
     "url",
     ["redis://redis.example.com", "redis://:pw@10.0.0.1:6379/0", "redis+sentinel://127.0.0.1:1,10.0.0.1:2/main"],
 )
-def test_plain_redis_stops_the_start(load: Any, url: str) -> None:
+def test_plain_redis_stops_the_start(load: Load, url: str) -> None:
     """Nor do revocations: one node beyond loopback is enough."""
     assert "KEYSTILE_REDIS_URL is not encrypted" in fault(load, **{**KEYCLOAK, "REDIS_URL": url})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.8.8"])
 @pytest.mark.parametrize("port", ["", ":8080"])
-def test_loopback_may_be_plain(load: Any, host: str, port: str) -> None:
+def test_loopback_may_be_plain(load: Load, host: str, port: str) -> None:
     """What stays on this machine needs no TLS."""
     urls = {"KEYCLOAK_URL": f"http://{host}{port}/auth", "REDIS_URL": f"redis://user:pw@{host}{port}/0"}
     assert load(**{**KEYCLOAK, **urls}).keycloak_url == f"http://{host}{port}/auth"
 
 
-def test_plain_hosts_may_be_named(load: Any) -> None:
+def test_plain_hosts_may_be_named(load: Load) -> None:
     """A host that is named may be reached unencrypted, and no other."""
     plain = {**KEYCLOAK, "KEYCLOAK_URL": "http://keycloak:8080", "REDIS_URL": "redis://:pw@redis:6379"}
     assert load(**plain, ALLOW_PLAIN_HTTP="keycloak,redis").allow_plain_http == ("keycloak", "redis")
     assert "KEYSTILE_REDIS_URL is not encrypted" in fault(load, **plain, ALLOW_PLAIN_HTTP="keycloak")
 
 
-def test_test_keys_are_refused_on_keycloak_unless_wanted(load: Any) -> None:
+def test_test_keys_are_refused_on_keycloak_unless_wanted(load: Load) -> None:
     """The default depends on the store; a word from the operator counts."""
     assert load(**KEYCLOAK).accept_test_keys is False
     assert load(**KEYCLOAK, ACCEPT_TEST_KEYS="true").accept_test_keys is True
 
 
-def test_realm_issuer_is_what_keycloak_writes(load: Any) -> None:
+def test_realm_issuer_is_what_keycloak_writes(load: Load) -> None:
     """The realm's own issuer, which no JWT of ours may be for."""
     assert load().realm_issuer == ""
     assert load(**KEYCLOAK, KEYCLOAK_REALM="r").realm_issuer == "https://id.example.com/realms/r"
 
 
 @pytest.mark.parametrize("below", ["", "/account", "?x"])
-def test_default_audience_is_not_the_realm(load: Any, below: str) -> None:
+def test_default_audience_is_not_the_realm(load: Load, below: str) -> None:
     """The default audience is always allowed, so it must not be one that never is."""
     audience = f"https://id.example.com/realms/keystile{below}"
     assert "KEYSTILE_DEFAULT_AUDIENCE" in fault(load, **KEYCLOAK, DEFAULT_AUDIENCE=audience)
@@ -238,7 +239,7 @@ def test_default_audience_is_not_the_realm(load: Any, below: str) -> None:
 def test_settings_do_not_change() -> None:
     """What was checked at the start is what is in force."""
     with pytest.raises(ValidationError):
-        Settings().port = 1
+        load_settings().port = 1
 
 
 def test_unknown_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,9 +139,7 @@ async def test_jwt_for_somebody_else_is_not_passed_on(client: Client) -> None:
     assert (answer.status, answer.json()) == (401, {"error": "invalid_token"})
 
 
-@pytest.mark.parametrize(
-    "text", ["eyJ.x.y", "eyJhbGciOiJub25lIn0.e30.", "eyJ" + "A" * 9_000 + ".e30.x", "eyJ..", "..eyJ"]
-)
+@pytest.mark.parametrize("text", ["eyJ.x.y", "eyJhbGciOiJub25lIn0.e30.", "eyJ" + "A" * 9_000 + ".e30.x", "eyJ.."])
 async def test_what_looks_like_a_jwt_is_refused_like_a_key(client: Client, text: str) -> None:
     """Rubbish in the form of a JWT is an invalid token, however long."""
     answer = await client.verify(bearer(text))

@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from keystile.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,25 +22,41 @@ class JsonLinesAuditLog:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self.lost = 0
-        self._file = -1 if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = -1 if path is None else _open(path)
 
     def record(self, event: AuditEvent) -> None:
         """See `AuditLog.record`."""
         line = (json.dumps(_document(event), separators=(",", ":"), default=str) + "\n").encode()
-        sys.stderr.write(line.decode())
+        said = _say(line.decode())
         if self._file < 0:
+            self.lost += not said
             return
         try:
             os.write(self._file, line)
         except OSError as error:  # a full disk must not stop a revocation; the loss is counted and said
             self.lost += 1
-            sys.stderr.write(f"audit line not written to {self._path}: {error.strerror}\n")
+            _say(f"audit line not written to {self._path}: {error.strerror}\n")
 
     def close(self) -> None:
         """Close the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"the audit log {path} cannot be opened: {error.strerror}") from error
+
+
+def _say(text: str) -> bool:
+    try:
+        sys.stderr.write(text)
+    except (OSError, ValueError):  # nobody reads it any more
+        return False
+    return True
 
 
 def _document(event: AuditEvent) -> dict[str, object]:

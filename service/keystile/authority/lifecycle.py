@@ -129,7 +129,9 @@ class Lifecycle:
 
         def change(current: Owner) -> Owner:
             found = current.record(key_id)
-            return current if found is None else current.with_record(found.revoked(now, reason, dead.gen))
+            if found is None or found.revoked_at is not None:  # gone, or another one was faster
+                return current
+            return current.with_record(found.revoked(now, reason, dead.gen))
 
         try:
             updated = await self.directory.update(owner.id, change, urgent=True)

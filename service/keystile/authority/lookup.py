@@ -75,12 +75,14 @@ class Lookup:
         return None
 
     async def _find_unnamed(self, key: ApiKey, address: str) -> Found | None:
+        found: Found | None = None
         for entry in await self._candidates(key, address):
             owner = await self._directory.owner(entry.owner_id)
-            found = None if owner is None else await self._prove_candidate(key, owner, entry)
-            if found is not None:
-                return found
-        return None
+            holder = None if owner is None else await self._prove_candidate(key, owner, entry)
+            if holder is not None and found is not None and holder.owner.id != found.owner.id:
+                raise KeyRefusedError(Reason.DUPLICATE, key_id=key.key_id)  # as with `only_record`
+            found = found or holder
+        return found
 
     async def _candidates(self, key: ApiKey, address: str) -> tuple[IndexEntry, ...]:
         if self._index is None or self._matches is None:

@@ -32,12 +32,13 @@ class BcryptMatches:
         self._jobs: dict[bytes, asyncio.Task[None]] = {}
         self._addresses: set[str] = set()
         self._one_core_half = asyncio.Lock()
-        self._answers: TTLCache[bytes, IndexEntry | None] = TTLCache(10_000, ANSWER_TTL)
+        self._answers: TTLCache[bytes, tuple[IndexEntry | None]] = TTLCache(10_000, ANSWER_TTL, timer=ticks)
 
     async def match(self, key: ApiKey, address: str) -> IndexEntry | None:
         """Return the entry *key* was proved against, None if there is none. Raises `CannotTellError` meanwhile."""
-        if key.name in self._answers:
-            return self._answers[key.name]
+        answer = self._answers.get(key.name)
+        if answer is not None:
+            return answer[0]
         entries = await self._index.unnamed(self._limit)
         if not entries:
             return None
@@ -60,7 +61,7 @@ class BcryptMatches:
 
     async def _run(self, key: ApiKey, address: str, entries: tuple[IndexEntry, ...]) -> None:
         try:
-            self._answers[key.name] = await self._first_match(key, entries)
+            self._answers[key.name] = (await self._first_match(key, entries),)
         except CannotTellError as error:
             _log.warning("an older key could not be matched", key=key.tag, why=str(error))
         finally:

@@ -105,7 +105,7 @@ def setup(
 
 
 @peppers.command("new", epilog="Example: keystile peppers new p2")
-def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16}.")] = "p1") -> None:
+def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16}.")] = "") -> None:
     """Print a fresh pepper: put it first in KEYSTILE_PEPPERS."""
     print_line(new_pepper(pepper_id))
 

@@ -9,6 +9,7 @@ import asyncio
 import os
 import secrets
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -22,6 +23,7 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 _BUSY_TIMEOUT = 2.0  # seconds to wait for another process's transaction
+_BUSY_PAUSE = 0.01  # seconds between tries to open
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS owners (
     id TEXT PRIMARY KEY,
@@ -59,8 +61,11 @@ class SqliteDatabase:
         self._connection: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        """Open or create the file (0600)."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        """Open or create the file (0600). Raises `CannotTellError`."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        except (sqlite3.Error, OSError) as error:
+            raise CannotTellError(f"the embedded store {self._path} cannot be opened: {error}") from error
 
     async def close(self) -> None:
         """Close the file."""
@@ -105,12 +110,25 @@ class SqliteDatabase:
     def _open(self) -> None:
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")  # an acknowledged change survives a power cut
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.executescript(_SCHEMA)
-        connection.execute(
-            "INSERT INTO incarnation (id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM incarnation)",
-            (secrets.token_hex(8),),
-        )
-        self._connection = connection
+        self._connection = connection  # at once, so that it is closed whatever is wrong with the file
+        end = time.monotonic() + _BUSY_TIMEOUT
+        while True:
+            try:
+                _prepare(connection)
+            except sqlite3.OperationalError:  # two that make one file: SQLite's own patience does not cover that
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(_BUSY_PAUSE)
+            else:
+                return
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # an acknowledged change survives a power cut
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.executescript(_SCHEMA)
+    connection.execute(
+        "INSERT INTO incarnation (id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM incarnation)",
+        (secrets.token_hex(8),),
+    )

@@ -34,12 +34,11 @@ class SqliteChangeLog:
 
     async def read(self, after: Position | None) -> LogPage:
         """See `ChangeLog.read`."""
-        incarnation, first, last, texts, marked = await self._database.read(_read, after)
+        incarnation, last, texts, marked = await self._database.read(_read, after)
         read = [unsign(Change, text, self._peppers) for text in texts]
         changes = tuple(change for change in read if change is not None)
-        whole = after is None or (
-            after.incarnation == incarnation and after.offset <= last and (first is None or first <= after.offset + 1)
-        )
+        # Offsets have no gaps, so entries that were trimmed or cut away show in the count.
+        whole = after is None or (after.incarnation == incarnation and len(read) == last - after.offset)
         polled = unsign(PollMark, marked, self._peppers) if marked else None
         dropped = len(read) - len(changes) + (bool(marked) and polled is None)
         return LogPage(Position(incarnation, last), changes, whole=whole, polled=polled, dropped=dropped)
@@ -54,16 +53,15 @@ def _append(connection: sqlite3.Connection, text: str, trim_before: float) -> Po
     return Position(incarnation, offset)
 
 
-def _read(connection: sqlite3.Connection, after: Position | None) -> tuple[str, int | None, int, list[str], str | None]:
+def _read(connection: sqlite3.Connection, after: Position | None) -> tuple[str, int, list[str], str | None]:
     (incarnation,) = connection.execute("SELECT id FROM incarnation").fetchone()
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
     last = row[0] if row else 0
-    (first,) = connection.execute("SELECT min(id) FROM changes").fetchone()
     known = after is not None and after.incarnation == incarnation and after.offset <= last
     start = after.offset if known and after is not None else 0
     texts = connection.execute("SELECT text FROM changes WHERE id > ? ORDER BY id", (start,)).fetchall()
     marked = connection.execute("SELECT text FROM polled").fetchone()
-    return incarnation, first, last, [text for (text,) in texts], marked[0] if marked else None
+    return incarnation, last, [text for (text,) in texts], marked[0] if marked else None
 
 
 def _mark_polled(connection: sqlite3.Connection, polled_at: float, text: str) -> None:
