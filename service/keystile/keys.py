@@ -70,8 +70,7 @@ class KeyFormat:
     def __init__(
         self, peppers: Peppers, *, brand: str = "mcpkey", stamps: Stamps = Stamps.ENFORCE, older: bool = False
     ) -> None:
-        if not _BRAND.fullmatch(brand):
-            raise ConfigurationError("a brand is 1 to 15 characters of [a-z0-9], a letter first")
+        check_brand(brand)
         self._peppers = peppers
         self._brand = brand
         self._stamps = stamps
@@ -121,6 +120,12 @@ class KeyFormat:
         text = presented.encode()
         tag = self._peppers.current.tag.digest(text).hex()[:8]
         return ApiKey(presented, _environment(match[1]), None, None, self.name(text), tag)
+
+
+def check_brand(brand: str) -> None:
+    """Raise a `ConfigurationError` unless keys can begin with *brand*."""
+    if not _BRAND.fullmatch(brand):
+        raise ConfigurationError("a brand is 1 to 15 characters of [a-z0-9], a letter first")
 
 
 def make_stamp(pepper: Pepper, body: bytes) -> str:

@@ -126,7 +126,7 @@ def new_pepper(pepper_id: str = "") -> str:
     nothing and leaves the key to bcrypt.
     """
     if pepper_id and not _ID.fullmatch(pepper_id):
-        raise ConfigurationError("the id of a pepper is of [a-z0-9-]{1,16}")
+        raise ConfigurationError("a pepper's id is 1 to 16 characters of [a-z0-9-]")
     secret = base64.urlsafe_b64encode(secrets.token_bytes(MIN_SECRET_BYTES)).decode().rstrip("=")
     return f"{pepper_id or 'p' + secrets.token_hex(4)}:{secret}"
 

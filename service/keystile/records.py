@@ -258,6 +258,8 @@ def _from_document(document: dict[str, Any]) -> KeyRecord:
         policy=_parse_policy(_take(fields, "policy", dict, {})),
         extra=fields,
     )
+    if not record.key_id:
+        raise ValueError("no id")
     if record.revoked_at is not None and record.status is not Status.REVOKED:
         raise ValueError("revoked, and not revoked")  # floors do not look at what is dead already
     return record

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,11 +15,14 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from keystile.errors import ConfigurationError
-from keystile.keys import Stamps
+from keystile.claims import parse_resource, parse_scope
+from keystile.errors import ConfigurationError, KeystileError
+from keystile.expiries import parse_expiry
+from keystile.keys import Stamps, check_brand
+from keystile.peppers import Peppers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pydantic_settings import PydanticBaseSettingsSource
 
@@ -121,7 +124,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Settings:
-        faults = [*self._issuer_faults(), *self._keycloak_faults(), *self._other_faults()]
+        faults = [*self._issuer_faults(), *self._keycloak_faults(), *self._key_faults(), *self._other_faults()]
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -178,6 +181,8 @@ class Settings(BaseSettings):
         faults = [
             f"KEYSTILE_{name} is needed with KEYSTILE_STORE=keycloak" for name, value in needed.items() if not value
         ]
+        if urlsplit(self.keycloak_url).scheme not in ("http", "https", ""):
+            faults.append("KEYSTILE_KEYCLOAK_URL is an http or https URL")
         faults += self._plain_faults("KEYSTILE_KEYCLOAK_URL", self.keycloak_url, "http")
         faults += self._plain_faults("KEYSTILE_REDIS_URL", _secret(self.redis_url), "redis", "redis+sentinel")
         return faults
@@ -189,6 +194,17 @@ class Settings(BaseSettings):
         if parts.scheme in plain and url and open_hosts:
             return [f"{name} is not encrypted: use TLS, or name {open_hosts[0]} in KEYSTILE_ALLOW_PLAIN_HTTP"]
         return []
+
+    def _key_faults(self) -> list[str]:
+        checks: list[tuple[str, Callable[[], object]]] = [
+            ("BRAND", lambda: check_brand(self.brand)),
+            ("PEPPERS", lambda: Peppers.parse(self.peppers.get_secret_value()) if self.peppers else None),
+            ("DEFAULT_EXPIRY", lambda: parse_expiry(self.default_expiry, datetime.now(UTC))),
+            ("SCOPES", lambda: [_one_scope(scope) for scope in self.scopes]),
+            ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
+            ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
+        ]
+        return [fault for name, check in checks for fault in _fault(name, check)]
 
     def _other_faults(self) -> list[str]:
         faults = []
@@ -278,6 +294,19 @@ def _host_of(node: str) -> str:
     """Return the host of `user:password@host:port`, an IPv6 one in its brackets."""
     host = node.rpartition("@")[2]
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+
+
+def _one_scope(text: str) -> None:
+    if len(parse_scope(text)) != 1:
+        raise ConfigurationError(f"{text!r} is more than one scope: put a comma between them")
+
+
+def _fault(name: str, check: Callable[[], object]) -> list[str]:
+    try:
+        check()
+    except KeystileError as error:
+        return [f"{PREFIX}{name}: {error}"]
+    return []
 
 
 def _secret(value: SecretStr | None) -> str:

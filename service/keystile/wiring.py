@@ -29,6 +29,7 @@ from keystile.adapters.sqlite.log import SqliteChangeLog
 from keystile.assembly import Assembly, Backend, Deployment
 from keystile.authority.auditing import Auditor
 from keystile.authority.breaker import Breaker
+from keystile.errors import ConfigurationError
 from keystile.peppers import Peppers, new_pepper
 from keystile.settings import Store
 
@@ -48,6 +49,17 @@ def load_peppers(settings: Settings) -> Peppers:
         return Peppers.parse(settings.peppers.get_secret_value())
     text = read_or_make(settings.data_dir / "peppers", lambda: new_pepper().encode())
     return Peppers.parse(text.decode())
+
+
+def check_files(settings: Settings) -> None:
+    """Raise a `ConfigurationError` if what a server needs on disk cannot be opened or made."""
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        load_peppers(settings)
+        load_all(settings.signing_dir, settings.signing_alg)
+        JsonLinesAuditLog(settings.audit_log).close()
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
 
 
 @asynccontextmanager

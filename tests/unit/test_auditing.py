@@ -14,7 +14,7 @@ from keystile.errors import ConfigurationError, KeyRefusedError, Reason
 from keystile.ports import AuditEvent
 from keystile.verdicts import Verdict
 from unit.builders import a_record, an_owner, asked
-from unit.world import KeptAudit, Time
+from unit.watched import KeptAudit, Time
 
 if TYPE_CHECKING:
     from pathlib import Path

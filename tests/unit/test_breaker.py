@@ -4,7 +4,7 @@ import pytest
 
 from keystile.authority.breaker import Breaker
 from keystile.errors import CannotTellError
-from unit.world import Time
+from unit.watched import Time
 
 
 @pytest.fixture

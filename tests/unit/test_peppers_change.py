@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,11 +48,28 @@ async def test_rewrite_does_not_undo_a_revoke(world: World) -> None:
     """A key that is revoked while its rewrite waits stays revoked."""
     issued = await world.issue()
     rotated = await world.start(Peppers((pepper("p2"), pepper("p1"))))
+    world.directory.may_write.clear()
     await world.verify(issued.key, rotated)
     dead = issued.record.revoked(world.time.now(), RevocationReason.UNSPECIFIED, 0)
     await world.write(issued.owner.id, dead)
+    world.directory.may_write.set()
     await world.settle()
+    assert world.directory.writes == [issued.owner.id]
     assert await stored(world, issued.record.key_id) == dead
+
+
+async def test_rewrite_does_not_touch_a_newer_generation(world: World) -> None:
+    """A record that was changed while its rewrite waits, perhaps to another secret, keeps what it holds."""
+    issued = await world.issue()
+    rotated = await world.start(Peppers((pepper("p2"), pepper("p1"))))
+    world.directory.may_write.clear()
+    await world.verify(issued.key, rotated)
+    newer = replace(issued.record, gen=2, digest="another secret's")
+    await world.write(issued.owner.id, newer)
+    world.directory.may_write.set()
+    await world.settle()
+    assert world.directory.writes == [issued.owner.id]
+    assert await stored(world, issued.record.key_id) == newer
 
 
 async def test_keys_survive_the_loss_of_all_peppers(world: World) -> None:

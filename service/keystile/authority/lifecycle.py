@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from keystile.records import Owner
 
 MAX_NAME = 100
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,8 @@ class Lifecycle:
         While the directory is away the word stands alone, and `PendingDeaths` writes it later. Raises
         `CannotTellError` if it could be neither said nor written.
         """
+        if not _KEY_ID.fullmatch(key_id):
+            raise KeyUnknownError("this is no key id")
         try:
             holders = await self._holders(key_id)
         except CannotTellError:

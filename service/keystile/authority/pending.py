@@ -29,8 +29,11 @@ class PendingDeaths:
         """Write what is pending. Raises `CannotTellError` while the directory is still away."""
         for death in self._memory.pending():
             if death.key_id not in self._written:
-                for owner in await self._directory.find(death.key_id):
+                owners = await self._directory.find(death.key_id)
+                for owner in owners:
                     await self._write(owner, death)
+                if not owners:  # it was revoked unseen: perhaps a slip of the pen
+                    self._audit(death, "no_such_key", None)
                 self._written.add(death.key_id)
 
     async def _write(self, owner: Owner, death: Change) -> None:
@@ -43,5 +46,7 @@ class PendingDeaths:
             return current.with_record(record.revoked(now, RevocationReason.UNSPECIFIED, death.gen))
 
         await self._directory.update(owner.id, change, urgent=True)
-        event = AuditEvent(event="key_revoked", outcome="done", key_id=death.key_id, owner=owner.username)
-        self._auditor.changed(event)
+        self._audit(death, "done", owner.username)
+
+    def _audit(self, death: Change, outcome: str, owner: str | None) -> None:
+        self._auditor.changed(AuditEvent(event="key_revoked", outcome=outcome, key_id=death.key_id, owner=owner))

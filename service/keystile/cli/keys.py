@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,11 +20,23 @@ if TYPE_CHECKING:
     from keystile.authority.lifecycle import IssuedKey, RevokedKey
     from keystile.records import KeyRecord, Owner
 
-app = typer.Typer(help="Issue, list, show and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Issue, list, show and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
+_WHOLE_KEY = re.compile(r"[a-z0-9]+_(?:live|test)_([0-9a-z]{12})_", re.ASCII)
+_MAX_KEY_ID = 64
+
+
+def check_key_id(text: str) -> str:
+    """Refuse a whole API key where its id is meant, without repeating it."""
+    match = _WHOLE_KEY.match(text)
+    if match or len(text) > _MAX_KEY_ID:
+        which = f": its id is {match[1]}" if match else ""
+        raise typer.BadParameter(f"this is an API key, and does not belong on a command line{which}")
+    return text
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's public id.")]
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's public id.", callback=check_key_id)]
 
 
 @app.command(epilog="Example: keystile keys issue --owner alice --name laptop --scope read --expires 90d")
@@ -113,5 +126,7 @@ def revoke(
         print_json(key_document(revoked.owner, revoked.record))
     elif json:
         print_json({"key_id": key_id, "status": "revoked", "pending": True})
+    elif pending:
+        print_line(f"If there is a key {key_id}, it is refused from now on; Keycloak is away, and learns it later.")
     else:
-        print_line(f"{key_id} is revoked" + (", and will be written when Keycloak answers." if pending else "."))
+        print_line(f"{key_id} is revoked.")

@@ -15,7 +15,7 @@ from keystile.claims import parse_resource, parse_scope
 from keystile.cli import keys
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command, with_deployment
-from keystile.errors import CannotTellError, ConfigurationError, KeystileError
+from keystile.errors import CannotTellError, ChangeRefusedError, ConfigurationError, KeyRefusedError, KeystileError
 from keystile.peppers import new_pepper
 from keystile.policy import RequestContext
 
@@ -27,10 +27,12 @@ app = typer.Typer(
     help="API keys in, JWTs out, beside the Keycloak you already run.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Example: keystile keys issue --owner alice --name laptop",
     add_completion=False,
 )
-keycloak = typer.Typer(help="Prepare a Keycloak realm.", no_args_is_help=True)
-peppers = typer.Typer(help="Server-side HMAC secrets.", no_args_is_help=True)
+keycloak = typer.Typer(help="Prepare a Keycloak realm.", no_args_is_help=True, rich_markup_mode=None)
+peppers = typer.Typer(help="Server-side HMAC secrets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys.app, name="keys")
 app.add_typer(keycloak, name="keycloak")
 app.add_typer(peppers, name="peppers")
@@ -60,6 +62,8 @@ def exchange(
 ) -> None:
     """Exchange the API key on standard input (or in KEYSTILE_API_KEY) for a JWT and print it."""
     presented = (os.environ.get("KEYSTILE_API_KEY") or sys.stdin.readline()).strip()
+    if not presented:
+        raise ChangeRefusedError("no API key on standard input, and KEYSTILE_API_KEY is not set")
 
     async def work(deployment: Deployment) -> Minted:
         context = RequestContext(
@@ -137,6 +141,8 @@ def run() -> None:
         _fail(f"{error}; try again")
     except ConfigurationError as error:
         _fail(str(error).replace("; ", "\n  "))
+    except KeyRefusedError as error:
+        _fail(f"the key is refused: {error.reason.value.replace('_', ' ')}")
     except KeystileError as error:
         _fail(str(error))
     except BrokenPipeError:

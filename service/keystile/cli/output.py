@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from keystile.records import format_moment
 
@@ -61,7 +62,8 @@ def print_keys(keys: Iterable[tuple[Owner, KeyRecord]]) -> None:
     table = Table("key id", "owner", "name", "status", "expires")
     for owner, record in keys:
         expires = format_moment(record.expires_at) if record.expires_at else "never"
-        table.add_row(record.key_id, owner.username, record.name, status_of(record), expires)
+        cells = (record.key_id, owner.username, record.name, status_of(record), expires)
+        table.add_row(*(Text(cell) for cell in cells))  # as it is: a name may look like markup
     Console().print(table)
 
 

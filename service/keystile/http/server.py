@@ -13,12 +13,14 @@ from keystile.errors import ConfigurationError
 from keystile.http.front import Front
 from keystile.logs import configure_logs
 from keystile.settings import load_settings
+from keystile.wiring import check_files
 
 if TYPE_CHECKING:
     from keystile.settings import Settings
 
 _HEADER_TIMEOUT_MS = 10_000  # a client that takes longer to send its headers is cut off
 _MAX_BUFFER = 32_768  # bytes of headers and body read ahead
+_FREE_PORT = "KEYSTILE_PORT to a free one"
 _DRAIN = 15  # seconds a worker may take to finish what it has begun
 
 
@@ -31,6 +33,7 @@ def create() -> Front:
 def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises `ConfigurationError` if the port is taken."""
     check_port(settings)
+    check_files(settings)
     Granian(
         "keystile.http.server:create",
         factory=True,
@@ -54,6 +57,6 @@ def check_port(settings: Settings) -> None:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): set KEYSTILE_PORT to a free one"
-            ) from error
+            names = "KEYSTILE_HOST to an address of this machine" if isinstance(error, socket.gaierror) else _FREE_PORT
+            where = f"{settings.host}:{settings.port}"
+            raise ConfigurationError(f"cannot listen on {where} ({error.strerror}): set {names}") from error

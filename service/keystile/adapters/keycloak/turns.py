@@ -70,9 +70,12 @@ class Turns:
                 async with asyncio.timeout(_URGENT_PATIENCE if urgent else _PATIENCE):
                     queued = await queue.acquire()
                     token = None if urgent and name in self._left else await self._lease(name)
-            except (TimeoutError, CannotTellError) as error:
+            except TimeoutError as error:
                 if not urgent:
                     raise CannotTellError(f"owner {owner_id} is being changed by somebody else") from error
+            except CannotTellError:
+                if not urgent:
+                    raise
             turn = Turn(locked=token is not None, until=self._ticks() + _START_UNTIL)
             yield turn
         finally:
