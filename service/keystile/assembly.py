@@ -12,6 +12,7 @@ import structlog
 from cachetools import TTLCache
 
 from keystile.authority.chores import Chores
+from keystile.authority.deaths import Deaths
 from keystile.authority.exchange import Exchange
 from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
@@ -25,7 +26,6 @@ from keystile.authority.matching import BcryptMatches
 from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
 from keystile.authority.negatives import Negatives
-from keystile.authority.pending import PendingDeaths
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.realm import RealmWatch
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     )
     from keystile.settings import Settings
 
+_POLLS_LATE = 15.0  # seconds without a complete poll; there is one every second
 _log = structlog.get_logger(__name__)
 
 
@@ -87,16 +88,20 @@ class Deployment:
     tokens: TokenIssuer
     auditor: Auditor
     memory: ChangeMemory
+    followed: bool
     breakers: dict[str, Breaker]
 
     @property
     def dependencies(self) -> list[str]:
         """The names that `degraded` may tell."""
-        return ["change_log", *self.breakers]
+        return ["change_log", *(["events"] if self.followed else []), *self.breakers]
 
     def degraded(self) -> list[str]:
         """Return what is out of reach right now."""
         silent = [] if self.memory.hears() else ["change_log"]
+        polled = self.memory.polled
+        if self.followed and (polled is None or now().timestamp() - polled.polled_at > _POLLS_LATE):
+            silent.append("events")
         return silent + [name for name, breaker in self.breakers.items() if breaker.is_open]
 
 
@@ -134,6 +139,9 @@ class Assembly:
             stamps=settings.stamps,
             older=settings.older_keys and backend.index is not None,
         )
+        self._realm = None
+        if backend.refresh_realm is not None:
+            self._realm = RealmWatch(backend.refresh_realm, self._follower, clock=now)
         self._chores = Chores()
         workers = BcryptWorkers()
         stack.callback(workers.close)
@@ -143,7 +151,8 @@ class Assembly:
             always_bcrypt=settings.always_bcrypt,
             older_secret=settings.older_secret,
         )
-        self._mender = Mender(backend.directory, self._chores, auditor, clock=now)
+        self._deaths = Deaths(directory=backend.directory, follower=self._follower, auditor=auditor, clock=now)
+        self._mender = Mender(backend.directory, self._chores, self._deaths)
         self._near = backend.near
         self._index = self._make_index(peppers)
         self._tokens = backend.tokens
@@ -151,12 +160,17 @@ class Assembly:
         self._rules = make_rules(settings)
         stack.push_async_callback(self._chores.finish)
 
-    async def read_log(self) -> None:
-        """Hear the log once before anything is answered; a log out of reach is heard later."""
+    async def listen(self) -> None:
+        """Hear the log and read the realm once before anything is answered; what is out of reach comes later."""
         try:
             await self._follower.read()
         except CannotTellError as error:
             _log.warning("the change log is out of reach", why=str(error))
+        if self._realm is not None:
+            try:
+                await self._realm.look()
+            except CannotTellError as error:
+                _log.warning("the realm cannot be read", why=str(error))
 
     def start_background(self) -> None:
         """Follow the log, the events and the audit's clock until the deployment closes."""
@@ -173,13 +187,15 @@ class Assembly:
                 backend.cache or self._near,
                 self._index,
                 self._mender,
-                PendingDeaths(self._memory, backend.directory, self._auditor, clock=now),
+                self._deaths,
                 clock=now,
             )
             self._stack.push_async_callback(poller.close)
             self._spawn("events", poller.run)
-        if backend.refresh_realm is not None:
-            self._spawn("realm", RealmWatch(backend.refresh_realm, self._follower, clock=now).run)
+        if backend.events is None:
+            self._spawn("deaths", lambda: self._deaths.keep_writing(self._memory))
+        if self._realm is not None:
+            self._spawn("realm", self._realm.run)
 
     def deployment(self) -> Deployment:
         """Return what the edges use."""
@@ -198,6 +214,7 @@ class Assembly:
             lifecycle=Lifecycle(
                 directory=self._backend.directory,
                 follower=self._follower,
+                deaths=self._deaths,
                 format=self._format,
                 prover=self._prover,
                 auditor=self._auditor,
@@ -208,6 +225,7 @@ class Assembly:
             tokens=self._tokens,
             auditor=self._auditor,
             memory=self._memory,
+            followed=self._backend.events is not None,
             breakers=self._backend.breakers,
         )
 
@@ -257,6 +275,7 @@ class Assembly:
             limiter=backend.limiter,
             lane=Lane(running=16, waiting=1_000, per_caller=500),
             slow_lane=Lane(running=2, waiting=100, per_caller=10),
+            unstamped_lane=Lane(running=4, waiting=200, per_caller=self._settings.failures_per_minute),
             mender=self._mender,
             chores=self._chores,
             auditor=self._auditor,

@@ -35,6 +35,7 @@ class Change:
     It names a key, an owner or both. *kills_below* kills JWTs and verdicts of that key whose generation is
     lower, from *kills_from* on; 0 kills nothing. *dead*: no generation will ever count again. *floor_until*
     above 0 keeps the kill as a floor until then. *pending*: the directory was away, the record does not say so yet.
+    *reason* is why a dead key was revoked.
     """
 
     key_id: str = ""
@@ -45,6 +46,7 @@ class Change:
     dead: bool = False
     floor_until: float = 0.0
     pending: bool = False
+    reason: str = ""
     at: float = 0.0
 
     @property

@@ -4,7 +4,8 @@ KeystileError
 ├── KeyRefusedError         the presented credential proves nothing, or its key may not be used
 ├── RequestError            the request itself is wrong; the caller may know why
 ├── CannotTellError         something that would know did not answer: 503, never 401
-│   └── StillSearchingError
+│   ├── StillSearchingError
+│   └── EventsLostError
 ├── TooManyFailuresError    this address spent its failures: 429
 ├── ChangeRefusedError      a change to a key or owner is not possible
 │   ├── OwnerUnknownError
@@ -75,6 +76,10 @@ class CannotTellError(KeystileError):
     def __init__(self, what: str, *, retry_after: int = 1) -> None:
         super().__init__(what)
         self.retry_after = retry_after
+
+
+class EventsLostError(CannotTellError):
+    """The realm keeps no events just now: what happens meanwhile is never told."""
 
 
 class StillSearchingError(CannotTellError):

@@ -181,6 +181,13 @@ class Owner:
         lookups = self.lookups if record.is_older else self.lookups | {record.key_id}
         return replace(self, records=(*others, record), lookups=lookups).without_old_tombstones()
 
+    def with_death(self, key_id: str, now: datetime, reason: RevocationReason, gen: int) -> Owner:
+        """Return this owner with that key revoked, or as it is if the key is gone or dead already."""
+        record = self.record(key_id)
+        if record is None or record.revoked_at is not None:
+            return self
+        return self.with_record(record.revoked(now, reason, gen))
+
     def without_old_tombstones(self) -> Owner:
         """Return this owner with at most ten tombstones, the latest."""
         dead = sorted(

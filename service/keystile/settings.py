@@ -192,7 +192,7 @@ class Settings(BaseSettings):
         hosts = [_host_of(node) for node in parts.netloc.split(",")]
         open_hosts = [host for host in hosts if not _is_loopback(host) and host not in self.allow_plain_http]
         if parts.scheme in plain and url and open_hosts:
-            return [f"{name} is not encrypted: use TLS, or name {open_hosts[0]} in KEYSTILE_ALLOW_PLAIN_HTTP"]
+            return [f"{name} is not encrypted: use TLS, or name its host in KEYSTILE_ALLOW_PLAIN_HTTP"]
         return []
 
     def _key_faults(self) -> list[str]:
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
             ("BRAND", lambda: check_brand(self.brand)),
             ("PEPPERS", lambda: Peppers.parse(self.peppers.get_secret_value()) if self.peppers else None),
             ("DEFAULT_EXPIRY", lambda: parse_expiry(self.default_expiry, datetime.now(UTC))),
-            ("SCOPES", lambda: [_one_scope(scope) for scope in self.scopes]),
+            ("SCOPES", lambda: _check_scopes(self.scopes)),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
         ]
@@ -296,9 +296,10 @@ def _host_of(node: str) -> str:
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
-def _one_scope(text: str) -> None:
-    if len(parse_scope(text)) != 1:
-        raise ConfigurationError(f"{text!r} is more than one scope: put a comma between them")
+def _check_scopes(scopes: tuple[str, ...]) -> None:
+    for scope in scopes:
+        if len(parse_scope(scope)) != 1:
+            raise ConfigurationError(f"{scope!r} is more than one scope: put a comma between them")
 
 
 def _fault(name: str, check: Callable[[], object]) -> list[str]:

@@ -13,7 +13,7 @@ from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.directory import KeycloakDirectory
 from keystile.adapters.keycloak.events import KeycloakEvents
 from keystile.adapters.memory.cache import InProcessVerdictCache
-from keystile.adapters.memory.limiter import InProcessFailureLimiter, client_of
+from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.redis.cache import RedisVerdictCache
 from keystile.adapters.redis.index import RedisIndexStore
 from keystile.adapters.redis.leases import RedisLeases
@@ -29,6 +29,7 @@ from keystile.adapters.sqlite.log import SqliteChangeLog
 from keystile.assembly import Assembly, Backend, Deployment
 from keystile.authority.auditing import Auditor
 from keystile.authority.breaker import Breaker
+from keystile.clients import client_of
 from keystile.errors import ConfigurationError
 from keystile.peppers import Peppers, new_pepper
 from keystile.settings import Store
@@ -74,7 +75,7 @@ async def open_deployment(settings: Settings, *, serving: bool = False) -> Async
         open_backend = _open_keycloak if settings.store is Store.KEYCLOAK else _open_embedded
         backend = await open_backend(settings, peppers, auditor, stack)
         parts = Assembly(settings, peppers, auditor, backend, stack)
-        await parts.read_log()
+        await parts.listen()
         if serving:
             parts.start_background()
         yield parts.deployment()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.examples import PEPPERS
-from keystile.adapters.memory.limiter import InProcessFailureLimiter, client_of
+from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.redis.limiter import RedisFailureLimiter
+from keystile.clients import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

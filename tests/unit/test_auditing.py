@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 VERDICT = Verdict(record=a_record(), owner=an_owner(), position=Position("a", 1), read_at=0.0)
 
+_FLOODS = (Reason.MALFORMED, Reason.FORGED, Reason.JWT_INVALID)
+
 
 @pytest.fixture
 def log() -> KeptAudit:
@@ -58,7 +60,7 @@ def test_successes_of_a_key_are_one_line_a_minute(auditor: Auditor, log: KeptAud
     assert (event.address, event.request_id, event.detail) == ("192.0.2.1", "r1", {"door": "token"})
 
 
-@pytest.mark.parametrize("reason", [reason for reason in Reason if reason not in (Reason.MALFORMED, Reason.FORGED)])
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason not in _FLOODS])
 def test_every_other_refusal_is_a_line(auditor: Auditor, log: KeptAudit, reason: Reason) -> None:
     """A refusal names its reason, its key and who asked."""
     for _ in range(2):

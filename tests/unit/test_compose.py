@@ -192,7 +192,7 @@ def test_settings_of_keystile_are_whole(made: Made, monkeypatch: pytest.MonkeyPa
     assert settings.store is Store.KEYCLOAK
     assert settings.issuer == "http://127.0.0.1:8400/sts"
     assert str(settings.data_dir) in json.dumps(SERVICES["keystile"]["volumes"])
-    assert load_peppers(settings).current.id == "p1"
+    assert load_peppers(settings).current.id
 
 
 def test_setup_and_keystile_agree(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystile.authority.memory import HEARD_FOR, REMEMBERED, owner_name
+from keystile.authority.memory import HEARD_FOR, owner_name
 from keystile.changes import Change, PollMark
 from keystile.ports import LogPage
 from unit.listening import DEATH, KEY, NOW_SECONDS, Listener, at
@@ -126,20 +126,18 @@ def test_nothing_since_starts_over_with_a_new_life(listener: Listener) -> None:
     assert listener.memory.nothing_since(at(3, "b"))
 
 
+def test_last_poll_is_remembered(listener: Listener) -> None:
+    """A page that tells of no poll does not make the last one forgotten."""
+    listener.hear(1, polled=PollMark(polled_at=7.0))
+    listener.hear(2)
+    assert listener.memory.polled == PollMark(polled_at=7.0)
+
+
 def test_changes_are_forgotten_after_two_hours(listener: Listener) -> None:
     """Nothing is kept for longer than any verdict or JWT lives; until then everything is."""
     listener.hear(1, DEATH, Change(key_id="other", owner_id="owner-1", at=NOW_SECONDS))
     listener.memory.forget(NOW_SECONDS + REMEMBERED - 1)
     assert not listener.memory.counts(at(0), "other")
     assert listener.memory.is_dead(KEY)
-    assert listener.memory.touched_at("owner-1") == NOW_SECONDS
     listener.memory.forget(NOW_SECONDS + REMEMBERED + 1)
     assert not listener.memory.is_dead(KEY)
-    assert listener.memory.touched_at("owner-1") == 0
-
-
-def test_last_poll_is_remembered(listener: Listener) -> None:
-    """A page that tells of no poll does not make the last one forgotten."""
-    listener.hear(1, polled=PollMark(polled_at=7.0))
-    listener.hear(2)
-    assert listener.memory.polled == PollMark(polled_at=7.0)

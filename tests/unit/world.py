@@ -18,6 +18,7 @@ from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.authority.auditing import Auditor
 from keystile.authority.chores import Chores
+from keystile.authority.deaths import Deaths
 from keystile.authority.exchange import Exchange
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
@@ -100,6 +101,7 @@ class World:
         near = InProcessVerdictCache(2 * TTL, ticks=self.time.ticks)
         auditor = Auditor(self.audit, ticks=self.time.ticks)
         chores = Chores()
+        deaths = Deaths(directory=self.store, follower=follower, auditor=auditor, clock=self.time.now)
         prover = Prover(peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4)
         key_format = KeyFormat(peppers, stamps=stamps, older=True)
         verifier = Verifier(
@@ -113,7 +115,8 @@ class World:
             limiter=InProcessFailureLimiter(failures=self.failures, ticks=self.time.ticks),
             lane=Lane(running=4, waiting=100, per_caller=100),
             slow_lane=Lane(running=1, waiting=10, per_caller=10),
-            mender=Mender(self.directory, chores, auditor, clock=self.time.now),
+            unstamped_lane=Lane(running=4, waiting=100, per_caller=100),
+            mender=Mender(self.directory, chores, deaths),
             chores=chores,
             auditor=auditor,
             clock=self.time.now,
@@ -134,6 +137,7 @@ class World:
             lifecycle=Lifecycle(
                 directory=self.store,  # not the watched one: keys change while look-ups are held
                 follower=follower,
+                deaths=deaths,
                 format=key_format,
                 prover=prover,
                 auditor=auditor,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keystile.ports import AuditLog, Ticks
     from keystile.verdicts import Verdict
 
-_FLOODS = frozenset({Reason.MALFORMED, Reason.FORGED})
+_FLOODS = frozenset({Reason.MALFORMED, Reason.FORGED, Reason.JWT_INVALID})
 _EVENTS = {
     Reason.REVOKED: "revoked_key_used",  # somebody still uses it, or it leaked
     Reason.DUPLICATE: "duplicate_key_id",  # somebody copied a record to another owner

@@ -25,7 +25,10 @@ class Chores:
 
     def add(self, name: Hashable, chore: Callable[[], Coroutine[None, None, object]]) -> None:
         """Run *chore* soon, unless one of that name waits already."""
-        if name in self._tasks or len(self._tasks) >= MAX_WAITING:
+        if name in self._tasks:
+            return
+        if len(self._tasks) >= MAX_WAITING:
+            _log.warning("too many chores: one is not done", chore=_kind(name))
             return
         self._tasks[name] = asyncio.create_task(self._run(name, chore))
 
@@ -44,6 +47,10 @@ class Chores:
             async with self._places:
                 await chore()
         except KeystileError as error:  # it will be asked for again by the next look-up that needs it
-            _log.info("chore put off", chore=str(name[0]) if isinstance(name, tuple) else str(name), why=str(error))
+            _log.info("chore put off", chore=_kind(name), why=str(error))
         finally:
             del self._tasks[name]
+
+
+def _kind(name: Hashable) -> str:
+    return str(name[0]) if isinstance(name, tuple) else str(name)

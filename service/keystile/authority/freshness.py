@@ -44,4 +44,6 @@ class Freshness:
         if not self._followed:
             return end
         polled = self._memory.polled
-        return min(end, polled.polled_at + POLL_VOUCHES_FOR) if polled else 0.0
+        if polled is None or verdict.read_at < polled.followed_since - _SKEW:
+            return 0.0  # read before a gap: nobody will ever tell what changed in it
+        return min(end, polled.polled_at + POLL_VOUCHES_FOR)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keystile.authority.lookup import Found
-from keystile.authority.proof import Proved
 from keystile.authority.verifier import verdict_of
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
 
@@ -53,17 +51,23 @@ class JwtVerifier:
         claims = self.tokens.verify(token)
         if claims is None or claims.get("aud") != (context.audience or context.rules.default_audience):
             raise KeyRefusedError(Reason.JWT_INVALID)
+        if self.verifier.memory.heard is None:
+            raise CannotTellError("the change log was not heard yet")  # it may say that this JWT is dead
         key_id, owner_id, gen = claims["client_id"], claims["sub"], claims["gen"]
-        if self.verifier.memory.is_killed(key_id, gen, self.verifier.clock().timestamp()):
-            raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id)
+        self._check_kills(key_id, gen)
         verdict = await self._record(key_id, owner_id, context)
-        if claims["iat"] < verdict.owner.not_before:
+        self._check_kills(key_id, gen)  # it may have been said while the record was read
+        if verdict.owner.id != owner_id or claims["iat"] < verdict.owner.not_before:
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
         self.verifier.judge(verdict, context)
         return PresentedJwt(token, claims, verdict)
 
+    def _check_kills(self, key_id: str, gen: int) -> None:
+        if self.verifier.memory.is_killed(key_id, gen, self.verifier.clock().timestamp()):
+            raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id)
+
     async def _record(self, key_id: str, owner_id: str, context: RequestContext) -> Verdict:
-        known = self.records.get(key_id)
+        known = self.verifier.near.of_key(key_id) or self.records.get(key_id)
         if known is not None and self.verifier.freshness.counts(known):
             return known
         try:
@@ -82,6 +86,5 @@ class JwtVerifier:
         record = None if owner is None else owner.record(key_id)
         if owner is None or record is None:
             raise KeyRefusedError(Reason.UNKNOWN, key_id=key_id)
-        found = Found(owner, Proved(record))
-        self.verifier.check_floor(found, await self.verifier.floor(key_id))
-        return verdict_of(found, position, read_at)
+        self.verifier.check_floor(owner, record, await self.verifier.floor(key_id))
+        return verdict_of(owner, record, position, read_at)

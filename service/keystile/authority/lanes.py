@@ -7,6 +7,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from keystile.clients import client_of
 from keystile.errors import CannotTellError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Lane:
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:
         """Hold a place while the block runs. Raises `CannotTellError`."""
+        caller = client_of(caller)
         if self._callers.total() >= self._room or self._callers[caller] >= self._per_caller:
             raise CannotTellError("the line of look-ups is full")
         self._callers[caller] += 1

@@ -1,13 +1,14 @@
-"""The life of a key: issue, list, show, revoke."""
+"""The life of a key: issue, list, show; `Deaths` has its end."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
-from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, TooManyKeysError
+import structlog
+
+from keystile.changes import Change
+from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError, TooManyKeysError
 from keystile.policy import RESERVED_SCOPES, may_be_listed
 from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, Policy, RevocationReason
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystile.authority.auditing import Auditor
+    from keystile.authority.deaths import Deaths, RevokedKey
     from keystile.authority.follower import Follower
     from keystile.authority.proof import Prover
     from keystile.keys import ApiKey, Environment, KeyFormat
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from keystile.ports import Clock, Directory
     from keystile.records import Owner
 
+_log = structlog.get_logger(__name__)
 MAX_NAME = 100
-_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +50,13 @@ class IssuedKey:
     owner: Owner
 
 
-@dataclass(frozen=True, slots=True)
-class RevokedKey:
-    """A revoked key. Without *record* it is said but not written yet: it bites, and the store will follow."""
-
-    key_id: str
-    owner: Owner | None
-    record: KeyRecord | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Lifecycle:
     """Changes keys in the directory and says so in the change log."""
 
     directory: Directory
     follower: Follower
+    deaths: Deaths
     format: KeyFormat
     prover: Prover
     auditor: Auditor
@@ -85,11 +79,11 @@ class Lifecycle:
         """Return an owner and the records of its keys, oldest first."""
         owner = await self.directory.owner_named(username)
         if owner is None:
-            raise ChangeRefusedError(f"there is no owner named {username!r}")
+            raise OwnerUnknownError(f"there is no owner named {username!r}")
         return owner, tuple(sorted(owner.records, key=lambda record: record.issued_at))
 
     async def all_keys(self) -> list[tuple[Owner, KeyRecord]]:
-        """Return every key of the store with its owner; pages through all of it."""
+        """Return every key of the enabled owners; pages through the whole store."""
         found: list[tuple[Owner, KeyRecord]] = []
         after, more = "", True
         while more:
@@ -100,71 +94,15 @@ class Lifecycle:
 
     async def show(self, key_id: str) -> tuple[Owner, KeyRecord]:
         """Return a key's owner and record, or raise `KeyUnknownError`."""
-        for owner in await self._holders(key_id):
+        for owner in await self.deaths.holders(key_id):
             record = owner.record(key_id)
             if record is not None:
                 return owner, record
         raise KeyUnknownError(f"there is no key with the id {key_id}")
 
     async def revoke(self, key_id: str, *, reason: RevocationReason, revoked_by: str) -> RevokedKey:
-        """Revoke a key for ever: said first, so that it bites at once, then written. Twice is as good as once.
-
-        While the directory is away the word stands alone, and `PendingDeaths` writes it later. Raises
-        `CannotTellError` if it could be neither said nor written.
-        """
-        if not _KEY_ID.fullmatch(key_id):
-            raise KeyUnknownError("this is no key id")
-        try:
-            holders = await self._holders(key_id)
-        except CannotTellError:
-            return await self._revoke_unseen(key_id, reason, revoked_by)
-        if not holders:
-            raise KeyUnknownError(f"there is no key with the id {key_id}")
-        revoked = [await self._revoke_held(owner, key_id, reason, revoked_by) for owner in holders]
-        return revoked[0]
-
-    async def _revoke_held(self, owner: Owner, key_id: str, reason: RevocationReason, revoked_by: str) -> RevokedKey:
-        record = owner.record(key_id)
-        if record is None or record.revoked_at is not None:
-            return RevokedKey(key_id, owner, record)
-        dead = self._death(key_id, owner, record)
-        said = await self._try_to_say(dead)
-        now = self.clock()
-
-        def change(current: Owner) -> Owner:
-            found = current.record(key_id)
-            if found is None or found.revoked_at is not None:  # gone, or another one was faster
-                return current
-            return current.with_record(found.revoked(now, reason, dead.gen))
-
-        try:
-            updated = await self.directory.update(owner.id, change, urgent=True)
-        except CannotTellError:
-            if not said:
-                raise
-            await self._try_to_say(replace(dead, pending=True))
-            return self._pending(key_id, revoked_by, reason)
-        if not said:
-            await self._try_to_say(dead)
-        revoked = updated.record(key_id) or record.revoked(now, reason, dead.gen)
-        self._audit("key_revoked", revoked, updated, revoked_by, reason=reason.value)
-        return RevokedKey(key_id, updated, revoked)
-
-    async def _revoke_unseen(self, key_id: str, reason: RevocationReason, revoked_by: str) -> RevokedKey:
-        await self.follower.announce(replace(self._death(key_id, None, None), pending=True))
-        return self._pending(key_id, revoked_by, reason)
-
-    def _pending(self, key_id: str, revoked_by: str, reason: RevocationReason) -> RevokedKey:
-        event = AuditEvent(
-            event="key_revoked", outcome="pending", key_id=key_id, reason=reason.value, detail={"by": revoked_by}
-        )
-        self.auditor.changed(event)
-        return RevokedKey(key_id, None, None)
-
-    async def _holders(self, key_id: str) -> list[Owner]:
-        found = [owner for owner in await self.directory.find(key_id) if owner.record(key_id) is not None]
-        # Older keys have no look-up value by their id.
-        return found or [owner for owner, record in await self.all_keys() if record.key_id == key_id]
+        """Revoke a key for ever; see `Deaths.revoke`."""
+        return await self.deaths.revoke(key_id, reason=reason, revoked_by=revoked_by)
 
     def _check(self, request: KeyRequest) -> None:
         if not 0 < len(request.name) <= MAX_NAME or not request.name.isprintable():
@@ -204,28 +142,10 @@ class Lifecycle:
 
     async def _say_issued(self, record: KeyRecord, owner: Owner) -> None:
         change = Change(key_id=record.key_id, owner_id=owner.id, gen=record.gen, at=self.clock().timestamp())
-        await self._try_to_say(change)  # unsaid, only a refusal remembered for a minute could stand against it
-
-    async def _try_to_say(self, change: Change) -> bool:
         try:
             await self.follower.announce(change)
-        except CannotTellError:
-            return False
-        return True
-
-    def _death(self, key_id: str, owner: Owner | None, record: KeyRecord | None) -> Change:
-        now = self.clock().timestamp()
-        expires_at = record.expires_at.timestamp() if record is not None and record.expires_at else 0.0
-        until = max(now + FLOOR_TTL, expires_at)
-        return Change(
-            key_id=key_id,
-            owner_id=owner.id if owner is not None else "",
-            gen=record.gen + 1 if record is not None else 0,
-            kills_below=ALL_GENERATIONS,
-            dead=True,
-            floor_until=until,
-            at=now,
-        )
+        except CannotTellError as error:  # only a refusal remembered for a minute could stand against the key
+            _log.warning("a new key could not be announced", key_id=record.key_id, why=str(error))
 
     def _audit(self, event: str, record: KeyRecord, owner: Owner, by: str, reason: str | None = None) -> None:
         self.auditor.changed(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 from cachetools import TTLCache
 
+from keystile.clients import client_of
 from keystile.errors import CannotTellError, StillSearchingError
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ class BcryptMatches:
         await asyncio.gather(*jobs, return_exceptions=True)
 
     def _start(self, key: ApiKey, address: str, entries: tuple[IndexEntry, ...]) -> None:
+        address = client_of(address)
         if address in self._addresses or len(self._jobs) >= MAX_JOBS:
-            raise CannotTellError("another key of this address is being matched", retry_after=5)
+            raise StillSearchingError("another key of this address is being matched", retry_after=5)
         self._addresses.add(address)
         self._jobs[key.name] = asyncio.create_task(self._run(key, address, entries))
 

@@ -83,10 +83,6 @@ class ChangeMemory:
         """Return the deaths that were said while the directory could not be written."""
         return tuple(kill for kill in self._kills.values() if kill.pending)
 
-    def touched_at(self, owner_id: str) -> float:
-        """Return when (epoch seconds) a change of that owner was last said, 0 if not lately."""
-        return self._touched.get(owner_name(owner_id), (-1, 0.0))[1]
-
     def said(self, change: Change, position: Position) -> None:
         """Take in a change this process appended itself, before it is heard."""
         if position.incarnation == self._heard.incarnation:

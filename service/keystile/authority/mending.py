@@ -5,26 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from keystile.ports import AuditEvent
-from keystile.records import RevocationReason
-
 if TYPE_CHECKING:
-    from keystile.authority.auditing import Auditor
     from keystile.authority.chores import Chores
+    from keystile.authority.deaths import Deaths
     from keystile.authority.lookup import Found
     from keystile.changes import Floor
-    from keystile.ports import Clock, Directory
+    from keystile.ports import Directory
     from keystile.records import KeyRecord, Owner
 
 
 class Mender:
     """Queues the writes that bring a record back to what it should be; nobody waits for them."""
 
-    def __init__(self, directory: Directory, chores: Chores, auditor: Auditor, *, clock: Clock) -> None:
+    def __init__(self, directory: Directory, chores: Chores, deaths: Deaths) -> None:
         self._directory = directory
         self._chores = chores
-        self._auditor = auditor
-        self._clock = clock
+        self._deaths = deaths
 
     def heal(self, found: Found) -> None:
         """Give a found record the look-up value or the digest it lacks."""
@@ -39,23 +35,7 @@ class Mender:
 
     def reassert(self, floor: Floor, owner: Owner) -> None:
         """Write again the death that *floor* remembers."""
-        self._chores.add(("reassert", floor.key_id), lambda: self._reassert(floor, owner))
-
-    async def _reassert(self, floor: Floor, owner: Owner) -> None:
-        if not floor.dead:
-            return
-        now = self._clock()
-
-        def change(current: Owner) -> Owner:
-            record = current.record(floor.key_id)
-            if record is None or record.revoked_at is not None:
-                return current
-            return current.with_record(record.revoked(now, RevocationReason.UNSPECIFIED, floor.gen))
-
-        await self._directory.update(owner.id, change, urgent=True)
-        self._auditor.changed(
-            AuditEvent(event="change_undone", outcome="restored", key_id=floor.key_id, owner=owner.username)
-        )
+        self._chores.add(("reassert", floor.key_id), lambda: self._deaths.restore(floor, owner))
 
 
 def _healed(owner: Owner, proved: KeyRecord, lookup: str) -> Owner:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from keystile.changes import Change, PollMark
-from keystile.errors import CannotTellError
+from keystile.errors import CannotTellError, EventsLostError, KeystileError
 
 if TYPE_CHECKING:
+    from keystile.authority.deaths import Deaths
     from keystile.authority.fallback import FallbackIndex
     from keystile.authority.follower import Follower
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
-    from keystile.authority.pending import PendingDeaths
     from keystile.changes import Floor
     from keystile.ports import Clock, Directory, Leases, OwnerEvents, VerdictCache
     from keystile.records import Owner
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 PAUSE = 1.0  # seconds between polls: the bound for changes made in Keycloak is 5 s
 LEASE_TTL = 3.0
 MAX_GAP = 3600.0  # seconds of events that a poll may still catch up on; Keycloak keeps them for days
-_SAID_LATELY = 30.0
+_AT_ONCE = 8  # owners read at the same time
 _LEASE = "poller"
 
 
@@ -45,7 +45,7 @@ class Poller:
         cache: VerdictCache,
         index: FallbackIndex,
         mender: Mender,
-        pending: PendingDeaths,
+        deaths: Deaths,
         *,
         clock: Clock,
     ) -> None:
@@ -57,10 +57,12 @@ class Poller:
         self._cache = cache
         self._index = index
         self._mender = mender
-        self._pending = pending
+        self._deaths = deaths
+        self._written: set[str] = set()
         self._clock = clock
         self._token: str | None = None
         self._index_ready = False
+        self._missed = False
 
     async def run(self) -> None:
         """Poll until cancelled."""
@@ -82,12 +84,20 @@ class Poller:
         mark = self._memory.polled
         if mark is not None and self._clock().timestamp() - mark.polled_at > MAX_GAP:
             mark = None
-        page = await self._events.poll(mark.polled_at if mark else None)
-        for owner_id in page.owner_ids | {owner for owner in page.own_ids if not self._was_said(owner)}:
-            await self._take_in(owner_id)
-        since = mark.followed_since if mark else page.polled_at
+        try:
+            page = await self._events.poll(mark.polled_at if mark else None)
+        except EventsLostError:
+            self._missed = True  # what happened meanwhile will never be told: older verdicts do not count after it
+            raise
+        since = page.polled_at if mark is None or self._missed else mark.followed_since
+        named = sorted(page.owner_ids | page.own_ids)
+        for owner_id in named:
+            await self._follower.announce(Change(owner_id=owner_id, at=self._clock().timestamp()))
+        places = asyncio.Semaphore(_AT_ONCE)
+        await asyncio.gather(*(self._review(owner_id, places) for owner_id in named))
         await self._follower.mark_polled(PollMark(polled_at=page.polled_at, followed_since=since))
-        await self._pending.write()
+        self._missed = False
+        await self._deaths.write_pending(self._memory, self._written)
         self._index_ready = self._index_ready or await self._index.prepare()
 
     async def _elected(self) -> bool:
@@ -96,21 +106,28 @@ class Poller:
         self._token = await self._leases.take(_LEASE, LEASE_TTL)
         return self._token is not None
 
-    def _was_said(self, owner_id: str) -> bool:
-        return self._clock().timestamp() - self._memory.touched_at(owner_id) < _SAID_LATELY
+    async def _review(self, owner_id: str, places: asyncio.Semaphore) -> None:
+        """Compare an owner's records with their floors: what either has missed is said or written."""
+        async with places:
+            try:
+                owner = await self._directory.owner(owner_id)
+                if owner is not None:
+                    await self._review_records(owner)
+            except CannotTellError:
+                raise  # the poll is not complete: all of it is told again
+            except (KeystileError, ValueError, TypeError, KeyError):  # one odd user must not stop the following
+                _log.exception("a changed owner could not be read", owner_id=owner_id)
 
-    async def _take_in(self, owner_id: str) -> None:
-        await self._follower.announce(Change(owner_id=owner_id, at=self._clock().timestamp()))
-        owner = await self._directory.owner(owner_id)
-        if owner is None:
-            return
+    async def _review_records(self, owner: Owner) -> None:
         for record in owner.records:
             floor = await self._cache.floor(record.key_id)
-            if floor is not None and _is_undone(owner, record.key_id, floor):
+            if record.revoked_at is not None and (floor is None or not floor.dead):
+                await self._deaths.affirm(owner, record)  # it was revoked while the log was away
+            elif floor is not None and _is_undone(owner, record.key_id, floor):
                 self._mender.reassert(floor, owner)
         for key_id in await self._index.follow(owner):
             # Only now can these be found: whoever was called unknown a moment ago must be asked for again.
-            await self._follower.announce(Change(key_id=key_id, owner_id=owner_id, at=self._clock().timestamp()))
+            await self._follower.announce(Change(key_id=key_id, owner_id=owner.id, at=self._clock().timestamp()))
 
 
 def _is_undone(owner: Owner, key_id: str, floor: Floor) -> bool:

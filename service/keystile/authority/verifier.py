@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keystile.keys import ApiKey, KeyFormat
     from keystile.policy import RequestContext
     from keystile.ports import Clock, FailureLimiter, NearVerdictCache, VerdictCache
+    from keystile.records import KeyRecord, Owner
 
 _COSTLY = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET})
 _RACES = 3  # look-ups in a row that may each lose to a change before we give up
@@ -44,6 +45,7 @@ class Verifier:
     limiter: FailureLimiter
     lane: Lane
     slow_lane: Lane
+    unstamped_lane: Lane
     mender: Mender
     chores: Chores
     auditor: Auditor
@@ -73,17 +75,18 @@ class Verifier:
         if reason is not None:
             raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
 
-    def check_floor(self, found: Found, floor: Floor | None) -> None:
+    def check_floor(self, owner: Owner, record: KeyRecord, floor: Floor | None) -> None:
         """Refuse a record below its floor, and see to it that what was undone is written again.
 
         Somebody saved a page of Keycloak's console that was loaded before the key was revoked.
         """
-        record = found.proved.record
-        if floor is not None and (record.gen < floor.gen or floor.dead) and record.revoked_at is None:
-            self.mender.reassert(floor, found.owner)
-            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=found.owner.username)
-        if self.memory.is_killed(record.key_id, record.gen, self.clock().timestamp()) and record.revoked_at is None:
-            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=found.owner.username)
+        if record.revoked_at is not None:
+            return
+        if floor is not None and (record.gen < floor.gen or floor.dead):
+            self.mender.reassert(floor, owner)
+            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=owner.username)
+        if self.memory.is_killed(record.key_id, record.gen, self.clock().timestamp()):
+            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=owner.username)
 
     def _known(self, presented: str) -> Verdict | None:
         if len(presented) > MAX_KEY_BYTES or not presented.isascii():
@@ -137,8 +140,8 @@ class Verifier:
 
     async def _lane_for(self, key: ApiKey, context: RequestContext) -> Lane:
         seconds = await self.limiter.wait(context.address)
-        if not seconds:
-            return self.lane
+        if not seconds:  # failures are counted when they end: few keys without a stamp are looked up at once
+            return self.lane if key.stamp_pepper is not None else self.unstamped_lane
         if key.stamp_pepper is None:
             raise TooManyFailuresError(seconds)
         return self.slow_lane  # it is one of ours: its one query waits in line
@@ -154,14 +157,15 @@ class Verifier:
         except KeyRefusedError as refusal:
             self.negatives.add(key, refusal, position)
             raise
-        self.check_floor(found, floor or await self._floor(key, found))
+        record = found.proved.record
+        self.check_floor(found.owner, record, floor or await self._floor(key, record))
         self.mender.heal(found)
         return await self._keep(key, found, position, read_at)
 
-    async def _floor(self, key: ApiKey, found: Found) -> Floor | None:
+    async def _floor(self, key: ApiKey, record: KeyRecord) -> Floor | None:
         if key.key_id is not None:
             return None  # it came with the verdict, in the same round trip
-        return await self.floor(found.proved.record.key_id)
+        return await self.floor(record.key_id)
 
     async def floor(self, key_id: str) -> Floor | None:
         """Return the floor of that key; None too while Redis is lost, when the directory alone answers."""
@@ -171,16 +175,16 @@ class Verifier:
             return None
 
     async def _keep(self, key: ApiKey, found: Found, position: Position, read_at: float) -> Verdict:
-        verdict = verdict_of(found, position, read_at)
+        verdict = verdict_of(found.owner, found.proved.record, position, read_at)
         await self.near.put(key, verdict)
         self.chores.add(("cache", key.name), lambda: self.far.put(key, verdict))
         return verdict
 
 
-def verdict_of(found: Found, position: Position, read_at: float) -> Verdict:
+def verdict_of(owner: Owner, record: KeyRecord, position: Position, read_at: float) -> Verdict:
     """Return the verdict on what was found, holding of the owner only what later decisions need."""
-    owner = replace(found.owner, records=(), unreadable=(), lookups=frozenset())
-    return Verdict(record=found.proved.record, owner=owner, position=position, read_at=read_at)
+    owner = replace(owner, records=(), unreadable=(), lookups=frozenset())
+    return Verdict(record=record, owner=owner, position=position, read_at=read_at)
 
 
 def _is_below(verdict: Verdict, floor: Floor | None) -> bool:

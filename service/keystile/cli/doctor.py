@@ -49,7 +49,7 @@ def _data_dir(settings: Settings) -> Finding:
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o022:
         return Finding(ok=False, what=f"others can write to {folder}", fix=f"chmod go-w {folder}")
-    return Finding(ok=True, what=f"{folder} belongs to its owner alone")
+    return Finding(ok=True, what=f"nobody else can write to {folder}")
 
 
 async def _store(settings: Settings) -> Finding:

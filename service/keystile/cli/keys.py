@@ -17,7 +17,8 @@ from keystile.records import Policy, RevocationReason
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
-    from keystile.authority.lifecycle import IssuedKey, RevokedKey
+    from keystile.authority.deaths import RevokedKey
+    from keystile.authority.lifecycle import IssuedKey
     from keystile.records import KeyRecord, Owner
 
 app = typer.Typer(help="Issue, list, show and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
@@ -121,12 +122,10 @@ def revoke(
         return await deployment.lifecycle.revoke(key_id, reason=reason, revoked_by=operator())
 
     revoked = with_deployment(work)
-    pending = revoked.owner is None or revoked.record is None
-    if json and revoked.owner is not None and revoked.record is not None:
-        print_json(key_document(revoked.owner, revoked.record))
-    elif json:
-        print_json({"key_id": key_id, "status": "revoked", "pending": True})
-    elif pending:
+    if json:
+        pending = {"key_id": key_id, "status": "revoked", "pending": True}
+        print_json(pending if revoked.held is None else key_document(*revoked.held))
+    elif revoked.held is None:
         print_line(f"If there is a key {key_id}, it is refused from now on; Keycloak is away, and learns it later.")
     else:
         print_line(f"{key_id} is revoked.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 MAX_BODY = 16_384  # bytes
+BODY_PATIENCE = 10.0  # seconds for a whole body
 _MAX_DIGITS = 20
 NO_STORE: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _JSON: Header = (b"content-type", b"application/json")
@@ -47,6 +49,14 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     # Looked at as text first: int() itself raises on more digits than anybody needs.
     if announced is not None and (not announced.isdigit() or len(announced) > _MAX_DIGITS or int(announced) > MAX_BODY):
         raise RequestError("invalid_request", "the body is too large", status=413)
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            return await _read_all(receive)
+    except TimeoutError as error:
+        raise RequestError("invalid_request", "the body did not come in time", status=408) from error
+
+
+async def _read_all(receive: Receive) -> bytes:
     body = b""
     more = True
     while more:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from keystile.settings import Settings
 
 _log = logging.getLogger(__name__)
+_NO_PATH = json_answer(400, {"error": "invalid_request"})
 _BROKEN = json_answer(500, {"error": "server_error"})
 
 
@@ -74,6 +75,8 @@ class Front:
                 await doors.verify(scope, receive, send)
             elif path == self._token_path:
                 await doors.token(scope, receive, send)
+            elif not path.startswith("/"):  # CONNECT names no path
+                await _NO_PATH.send(send)
             else:
                 await app(scope, receive, send)  # type: ignore[arg-type]  # the same scope by another name
         except Exception:  # noqa: BLE001 - the last handler: a fault of ours is logged and told to nobody

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _HEADER_TIMEOUT_MS = 10_000  # a client that takes longer to send its headers is cut off
 _MAX_BUFFER = 32_768  # bytes of headers and body read ahead
 _FREE_PORT = "KEYSTILE_PORT to a free one"
+_BACKLOG = 4_096  # connections the kernel holds until one is taken up
+_CONNECTIONS = 10_000  # of one worker; idle ones cost little, and must not keep others out
 _DRAIN = 15  # seconds a worker may take to finish what it has begun
 
 
@@ -42,6 +44,8 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         websockets=False,
+        backlog=_BACKLOG,
+        backpressure=_CONNECTIONS,
         log_level="warning",  # type: ignore[arg-type]  # granian's enum takes its value
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_BUFFER),
         workers_kill_timeout=_DRAIN,

@@ -58,11 +58,12 @@ class KeycloakClient:
     async def user(self, user_id: str, *, metadata: bool = False) -> Representation | None:
         """Return that user, with *metadata* also the profile's view of the attributes; None if there is none."""
         try:
-            return await self._ask(
+            user: Representation = await self._ask(
                 _SEE_USERS, self._admin.a_get_user, _segment(user_id), user_profile_metadata=metadata
             )
         except OwnerUnknownError:
             return None
+        return user if user.get("id") == user_id else None  # some words after users/ are no ids: profile, count
 
     async def put_user(self, user_id: str, user: Representation) -> None:
         """Replace what *user* holds; raises `OwnerUnknownError`, or `ChangeRefusedError` with Keycloak's reason.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from keystile.adapters.keycloak.alerts import Alerts
-from keystile.errors import CannotTellError
+from keystile.errors import CannotTellError, EventsLostError
 from keystile.ports import PolledEvents
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class KeycloakEvents:
         missing = _missing(config)
         if missing:
             self._alert(f"the realm keeps no {missing}: changes made there are not seen; run 'keystile keycloak setup'")
-            raise CannotTellError(f"the realm keeps no {missing}")
+            raise EventsLostError(f"the realm keeps no {missing}")
         self._config_until = asked_at + _CONFIG_TTL
 
     async def _own_id(self) -> str:
@@ -137,4 +137,6 @@ def _actor(event: Representation) -> str:
 def _user_of(event: Representation) -> str:
     """Return the id of the user that an admin event names, "" if it names none."""
     path = event.get("resourcePath", "")
+    if event.get("resourceType") == "USER_PROFILE":  # its path is users/profile, and that is nobody's id
+        return ""
     return unquote(path.removeprefix(_USERS).split("/")[0]) if path.startswith(_USERS) else ""

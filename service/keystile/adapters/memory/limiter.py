@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from typing import TYPE_CHECKING
 
 from cachetools import TTLCache
+
+from keystile.clients import client_of
 
 if TYPE_CHECKING:
     from keystile.ports import Ticks
 
 _MOST_CLIENTS = 50_000
 _MOST_FAILURES = 200_000
-_CLIENT_PREFIX = 64
 
 
 class InProcessFailureLimiter:
@@ -48,16 +48,3 @@ class InProcessFailureLimiter:
         failed = self._failed.get(client) or deque(maxlen=self._most)
         failed.append(self._ticks())
         self._failed[client] = failed  # set again, so that it lives a window from now
-
-
-def client_of(address: str) -> str:
-    """Return what counts as one client: an IPv4 address, an IPv6 /64; what is no address stands for itself."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(IPv6Network((int(parsed), _CLIENT_PREFIX), strict=False))
-    return str(parsed)
