@@ -244,6 +244,7 @@ class Assembly:
             self._memory,
             self._prover,
             peppers,
+            next_poll=self._follower.next_poll,
             clock=now,
             ticks=time.monotonic,
             older_keys=self._settings.older_keys,

@@ -103,10 +103,6 @@ class NearVerdictCache(VerdictCache, Protocol):
         """Return the verdict kept under that cache name; one dictionary look-up."""
         ...
 
-    def of_key(self, key_id: str) -> Verdict | None:
-        """Return any verdict on that key."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class LogPage:

@@ -41,6 +41,32 @@ def test_a_key_is_revoked_while_redis_is_away(world: KeycloakWorld) -> None:
     assert world.verify(key["api_key"]).status_code == 401
 
 
+def test_a_key_revoked_while_redis_hung_stays_dead(world: KeycloakWorld) -> None:
+    """What the log could not be told, the poller tells it: key and JWT die, and an old console page changes nothing."""
+    key = world.issue(world.add_user())
+    page = world.user(key["owner"])
+    token = world.jwt(key)
+    assert {world.verify(text).status_code for text in (key["api_key"], token)} == {200}
+    world.redis.suspend()
+    world.revoke(key["key_id"])
+    world.redis.resume()
+    for credential in (key["api_key"], token):
+        world.verify_until(credential, 401, meanwhile=(200, 503))
+    world.admin.update_user(page["id"], page)
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        assert world.verify(key["api_key"]).status_code == 401
+
+
+def test_a_saved_user_profile_stops_nothing(world: KeycloakWorld) -> None:
+    """An admin event whose path looks like a user's is followed past: changes are still seen."""
+    key = world.issue(world.add_user())
+    world.admin.update_realm_users_profile(world.admin.get_realm_users_profile())
+    assert world.verify(key["api_key"]).status_code == 200
+    world.admin.update_user(world.user(key["owner"])["id"], {"enabled": False})
+    world.verify_until(key["api_key"], 401, meanwhile=(200, 503))
+
+
 def test_a_flushed_redis_loses_no_key(world: KeycloakWorld) -> None:
     """Every key works after Redis lost everything; a revoked one stays revoked."""
     key, revoked = world.issue(world.add_user()), world.issue(world.add_user())

@@ -94,10 +94,16 @@ class Crawled:
             self.memory,
             self.prover,
             PEPPERS,
+            next_poll=self.next_poll,
             clock=self.time.now,
             ticks=self.time.ticks,
             older_keys=True,
         )
+
+    async def next_poll(self) -> None:
+        """Have the next poll come at once."""
+        if self.memory.polled is not None:
+            self.poll(self.memory.polled.followed_since)
 
     def poll(self, followed_since: float = 0.0) -> None:
         """Say that events were followed until now."""

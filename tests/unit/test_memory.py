@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from keystile.authority.memory import HEARD_FOR, owner_name
+from keystile.authority.memory import HEARD_FOR, REMEMBERED, owner_name
 from keystile.changes import Change, PollMark
 from keystile.ports import LogPage
 from unit.listening import DEATH, KEY, NOW_SECONDS, Listener, at

@@ -12,6 +12,8 @@ from keystile.errors import CannotTellError, StillSearchingError
 from keystile.ports import IndexEntry, IndexState
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.proof import Prover
     from keystile.keys import ApiKey
@@ -25,8 +27,6 @@ CRAWL_PAUSE = 600.0  # seconds between the end of a crawl and the next
 LEASE_TTL = 30.0
 WANTED_REST = 1.0  # pause after each page, in page times: half of the time belongs to everybody else
 IDLE_REST = 4.0  # the same while nobody waits for the crawl
-POLL_PATIENCE = 5.0  # seconds for two polls; there is one every second
-_LOG_PACE = 0.1  # the change log, which tells of polls, is read that often
 _LEASE = "crawl"
 
 
@@ -45,6 +45,7 @@ class FallbackIndex:
         prover: Prover,
         peppers: Peppers,
         *,
+        next_poll: Callable[[], Awaitable[None]],
         clock: Clock,
         ticks: Ticks,
         older_keys: bool,
@@ -55,6 +56,7 @@ class FallbackIndex:
         self._memory = memory
         self._prover = prover
         self._peppers = peppers
+        self._next_poll = next_poll
         self._clock = clock
         self._ticks = ticks
         self._older_keys = older_keys
@@ -128,17 +130,6 @@ class FallbackIndex:
         if self._crawling is not None:
             self._crawling.cancel()
             await asyncio.gather(self._crawling, return_exceptions=True)
-
-    async def _next_poll(self) -> None:
-        # The first mark that is new may be of a poll that was under way before we were asked; the second is not.
-        # Marks are counted, not compared with our clock: Keycloak's may go differently.
-        end, seen = self._ticks() + POLL_PATIENCE, self._memory.polled
-        for _ in range(2):
-            while self._memory.polled == seen:
-                if self._ticks() > end:
-                    raise CannotTellError("events are not followed closely enough")
-                await asyncio.sleep(_LOG_PACE)
-            seen = self._memory.polled
 
     def _polls(self) -> bool:
         polled = self._memory.polled

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keystile.ports import ChangeLog, Clock, Ticks
 
 _log = structlog.get_logger(__name__)
+POLL_PATIENCE = 5.0  # seconds for two polls; there is one every second
 PAUSE = 0.1  # seconds between reads: a revoke is heard everywhere within about 0.2 s
 
 
@@ -55,6 +56,18 @@ class Follower:
             while self._forgotten:  # a new log does not know of these kills: each is kept until it was said again
                 await self.announce(self._forgotten[0])
                 del self._forgotten[0]
+
+    async def next_poll(self) -> None:
+        """Wait for a poll of events that began after now. Raises `CannotTellError` if none comes."""
+        # The first mark that is new may be of a poll that was under way before we were asked; the second is not.
+        # Marks are counted, not compared with our clock: Keycloak's may go differently.
+        end, seen = self._ticks() + POLL_PATIENCE, self._memory.polled
+        for _ in range(2):
+            while self._memory.polled == seen:
+                if self._ticks() > end:
+                    raise CannotTellError("events are not followed closely enough")
+                await asyncio.sleep(PAUSE)
+            seen = self._memory.polled
 
     async def run(self) -> None:
         """Follow until cancelled; what cannot be read now is read the next time."""

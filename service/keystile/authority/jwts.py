@@ -67,7 +67,7 @@ class JwtVerifier:
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id)
 
     async def _record(self, key_id: str, owner_id: str, context: RequestContext) -> Verdict:
-        known = self.verifier.near.of_key(key_id) or self.records.get(key_id)
+        known = self.records.get(key_id)
         if known is not None and self.verifier.freshness.counts(known):
             return known
         try:
