@@ -52,6 +52,7 @@ def test_a_key_revoked_while_redis_hung_stays_dead(world: KeycloakWorld) -> None
     world.redis.resume()
     for credential in (key["api_key"], token):
         world.verify_until(credential, 401, meanwhile=(200, 503))
+    time.sleep(1.5)  # a poll: from then on the floor is there
     world.admin.update_user(page["id"], page)
     until = time.monotonic() + 4
     while time.monotonic() < until:

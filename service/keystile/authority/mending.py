@@ -33,6 +33,10 @@ class Mender:
 
         self._chores.add(("heal", record.key_id), lambda: self._directory.update(found.owner.id, change))
 
+    def affirm(self, owner: Owner, record: KeyRecord) -> None:
+        """Say the death of a record that the change log does not know."""
+        self._chores.add(("affirm", record.key_id), lambda: self._deaths.affirm(owner, record))
+
     def reassert(self, floor: Floor, owner: Owner) -> None:
         """Write again the death that *floor* remembers."""
         self._chores.add(("reassert", floor.key_id), lambda: self._deaths.restore(floor, owner))

@@ -81,6 +81,8 @@ class Verifier:
         Somebody saved a page of Keycloak's console that was loaded before the key was revoked.
         """
         if record.revoked_at is not None:
+            if (floor is None or not floor.dead) and not self.memory.is_dead(record.key_id):
+                self.mender.affirm(owner, record)  # it was revoked while the log was away: it must hear of it
             return
         if floor is not None and (record.gen < floor.gen or floor.dead):
             self.mender.reassert(floor, owner)
