@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import stat
 import subprocess
 import time
@@ -109,3 +110,10 @@ def test_refusals_look_alike(embedded: World) -> None:
     assert {tuple(sorted(set(answer.headers) - {"date"})) for answer in answers} == {
         tuple(sorted(set(answers[0].headers) - {"date"}))
     }
+
+
+def test_a_request_without_a_path_is_refused(embedded: World) -> None:
+    """`CONNECT`, which names no path, is a client's error and no fault of ours."""
+    with socket.create_connection(("127.0.0.1", embedded.server.port), timeout=5) as connection:
+        connection.sendall(b"CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 400"
