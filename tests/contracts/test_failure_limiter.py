@@ -77,10 +77,10 @@ async def test_failures_beyond_the_limit_do_not_prolong_it(limiter: FailureLimit
 
 async def test_address_may_fail_again_after_the_window(make: Callable[[int], FailureLimiter]) -> None:
     """When the failures are older than the window, they no longer count, nor do their keys."""
-    limiter = make(1)
+    limiter = make(3)
     for _ in range(2):
         await spend(limiter, HERE)
-        assert await limiter.wait(HERE) == 1
+        assert 0 < await limiter.wait(HERE) <= 3
         async with asyncio.timeout(10):
             while await limiter.wait(HERE):  # noqa: ASYNC110 - nothing but the clock frees it
                 await asyncio.sleep(0)
