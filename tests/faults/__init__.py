@@ -1,0 +1,1 @@
+"""Faults on real servers: what is promised while something is slow, silent, full or gone, and after it."""
