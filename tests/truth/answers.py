@@ -66,7 +66,7 @@ class Answer:
             return ""
         named = self._names() if self.door in NAMING_DOORS else {}
         if self.jwt:
-            claims = _claims(self.jwt)
+            claims = claims_of(self.jwt)
             named |= {"client_id": (claims.get("client_id"), key.key_id), "sub": (claims.get("sub"), key.owner.subject)}
         wrong = [f"{name} is {was!r}" for name, (was, wanted) in named.items() if wanted and was != wanted]
         return "; ".join(wrong)
@@ -85,7 +85,7 @@ class Answer:
 
 
 @lru_cache(maxsize=10_000)
-def _claims(jwt: str) -> dict[str, Any]:
+def claims_of(jwt: str) -> dict[str, Any]:
     """Return the claims of *jwt*, unverified: whose it is, not whether it is good."""
     try:
         payload = jwt.split(".")[1]

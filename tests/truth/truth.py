@@ -43,6 +43,7 @@ class Truth:
     ) -> None:
         self.counts: Counter[tuple[str, str, int | None]] = Counter()
         self.wrong: list[Wrong] = []
+        self.excused: Counter[str] = Counter()  # 503 for what was live, by the fault that excuses it
         self.faults: list[tuple[str, float, float]] = []
         self._patience = patience
         self._outages_need_a_cause = outages_need_a_cause
@@ -149,7 +150,8 @@ class Truth:
             return "503 for a forged key"
         if not answer.tells_when_to_retry():
             return "503 without a Retry-After of a second or more"
-        return "503 without a fault" if self._outages_need_a_cause and live and not self._excused(answer) else ""
-
-    def _excused(self, answer: Answer) -> bool:
-        return any(answer.received > began and answer.sent < ended for _, began, ended in self.faults)
+        if not live:
+            return ""
+        faults = [name for name, began, ended in self.faults if answer.received > began and answer.sent < ended]
+        self.excused[faults[-1] if faults else "no fault"] += 1
+        return "503 without a fault" if self._outages_need_a_cause and not faults else ""

@@ -174,6 +174,7 @@ def test_503_needs_a_fault_where_that_is_asked(clock: Clock) -> None:
     assert judge(truth, key, 503, 124.9, 128) == ""
     assert judge(truth, key, 503, 109, 109.9) == judge(truth, key, 503, 125.1) == "503 without a fault"
     assert judge(truth, Stranger.UNKNOWN, 503, 200) == ""
+    assert truth.excused == {"Redis is stopped": 2, "no fault": 2}
 
 
 def test_strangers_are_never_accepted(truth: Truth) -> None:

@@ -1,0 +1,1 @@
+"""The soak: ten minutes of load, changes and faults, judged answer by answer."""
