@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
 _SECRET = b"p" * 32
+_KEY_ID = slice(19, 31)  # of `Bearer mcpkey_live_{key id}_…`
 _CLAIMS = {"iss": "https://id.example.com/sts", "sub": "owner", "aud": "https://id.example.com/sts/default"}
 
 
@@ -59,13 +60,14 @@ def token_app(key: bytes) -> App:
     return app
 
 
-def redis_app(url: str, name: bytes, answer: dict[str, Any]) -> App:
-    """Return an app that does one redis-py GET and sends the bytes Keystile answered."""
+def redis_app(url: str, answer: dict[str, Any]) -> App:
+    """Return an app that does one redis-py GET, by the key id, and sends the bytes Keystile answered."""
     client = Redis.from_url(url)
     headers = _headers(answer)
 
-    async def app(_scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
-        if await client.get(name) is None:
+    async def app(scope: Any, _receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        presented = next(value for name, value in scope["headers"] if name == b"authorization")
+        if await client.get(b"bench:" + presented[_KEY_ID]) is None:
             raise LookupError
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
@@ -76,12 +78,11 @@ def redis_app(url: str, name: bytes, answer: dict[str, Any]) -> App:
 def create() -> App:
     """Return the application that the environment asks for."""
     wanted: dict[str, Any] = json.loads(Path(os.environ["BARE"]).read_text(encoding="utf-8"))
-    key = wanted["key"].encode()
     if wanted["app"] == "verify":
-        return verify_app(key, wanted["answer"])
+        return verify_app(wanted["key"].encode(), wanted["answer"])
     if wanted["app"] == "redis":
-        return redis_app(wanted["redis"], bytes.fromhex(wanted["name"]), wanted["answer"])
-    return token_app(key)
+        return redis_app(wanted["redis"], wanted["answer"])
+    return token_app(wanted["key"].encode())
 
 
 def _headers(answer: dict[str, Any]) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,85 @@
+"""The cold exchange: a key that no cache knows, in a small realm, in a large one, and by Keycloak's own client."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
+
+from bench import wire
+from bench.estate import FEW, MANY
+from bench.machine import LOAD_CORE, SERVER_CORE, on_core
+from bench.paced import Pace
+from bench.plan import Beside
+
+if TYPE_CHECKING:
+    from bench.estate import Site
+    from bench.keyring import BulkKey
+    from bench.plan import Plan
+    from bench.results import Row
+
+_KEYS = 22  # in each round, each asked once
+
+
+def cold(plan: Plan) -> list[Row]:
+    """Measure one after another, in turn: a small realm, a large one, and the bare query in the large one."""
+    small, large = plan.estate.small, plan.estate.large
+    with ExitStack() as stack:
+        few = stack.enter_context(Pace(small.server.port, 1))
+        many = stack.enter_context(Pace(large.server.port, 1))
+        bare = stack.enter_context(BareQuery(large))
+        keys = [site.add_keys(_KEYS * (plan.rounds + 1)) for site in (small, large, large)]
+        taken = [[_exchange(few, a), _exchange(many, b), bare.ask(c)] for a, b, c in zip(*keys, strict=True)]
+    rounds = [taken[at : at + _KEYS] for at in range(_KEYS, len(taken), _KEYS)]  # the first is for warming up
+    medians = [[statistics.median(column) * 1000 for column in zip(*one, strict=True)] for one in rounds]
+    size = Beside([(many_ms, few_ms) for few_ms, many_ms, _ in medians])
+    call = Beside([(many_ms, bare_ms) for _, many_ms, bare_ms in medians])
+    what, facts = f"cold exchange, {MANY:,} users", {"keys_per_round": _KEYS}
+    return [
+        size.row(what, f"{FEW} users", "ms", at_most=1.3, facts=facts),
+        call.row(what, "bare python-keycloak call of the same query", "ms", at_most=1.4, facts=facts),
+    ]
+
+
+def _exchange(pace: Pace, key: BulkKey) -> float:
+    with on_core(LOAD_CORE):
+        (answer,) = pace.run([wire.exchange(key.key_id, key.api_key)])
+    assert answer.status == 200, answer
+    return answer.seconds
+
+
+class BareQuery:
+    """python-keycloak on a warm connection, as Keystile's reader, on the core that Keystile has otherwise."""
+
+    def __init__(self, site: Site) -> None:
+        self._runner = asyncio.Runner()
+        self._connection = KeycloakOpenIDConnection(**site.reader(), grant_type="client_credentials", timeout=5)
+        self._admin = KeycloakAdmin(connection=self._connection)
+
+    def ask(self, key: BulkKey) -> float:
+        """Return the seconds that the query for *key* takes, or raise AssertionError if it finds nothing."""
+        with on_core(SERVER_CORE):
+            return self._runner.run(self._ask(key))
+
+    async def _ask(self, key: BulkKey) -> float:
+        query: dict[str, Any] = {"q": f"apiKeyLookup:{key.lookup}", "max": 2, "briefRepresentation": False}
+        began = time.perf_counter()
+        users = await self._admin.a_get_users(query)
+        seconds = time.perf_counter() - began
+        assert [user["username"] for user in users] == [key.owner]
+        return seconds
+
+    async def _close(self) -> None:
+        await self._connection.aclose()
+        await self._connection.keycloak_openid.connection.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._runner.run(self._close())
+        self._runner.close()
