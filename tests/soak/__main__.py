@@ -13,11 +13,12 @@ from typing import Any
 
 from soak.changes import Changes
 from soak.deployment import Site, open_site
-from soak.faults import Faults
+from soak.faults import OWN_BOUND, Faults
 from soak.load import Load, Peak, pin_to_one_core
 from soak.memory import Memory
 from soak.population import Population
-from soak.report import RESULTS, as_text, make_document
+from soak.report import RESULTS, as_text, describe, make_document
+from soak.timeline import Timeline
 from soak.wire import Wire
 from truth import Truth
 
@@ -25,6 +26,8 @@ _OWNERS = 8
 _WORKERS = 2
 _PATIENCE = 10.0  # seconds: an answer that takes longer is a wrong one
 _BATCH = 8
+_DEAD_FROM_THE_START = 4
+_LINE_ALLOWED = 3.0  # seconds of requests that wait for a connection
 _CUTS_ALLOWED = 100  # connections under way to a worker that is killed
 
 
@@ -71,6 +74,10 @@ def _soak(site: Site, options: Options) -> dict[str, Any]:
         batch = [owners[number % _OWNERS] for number in range(start, start + _BATCH)]
         for document in site.operator.issue(batch):
             population.add(document)
+    for holder in population.live[:_DEAD_FROM_THE_START]:  # so that the peak too is measured with some refused
+        with truth.ending(holder.key, bound=OWN_BOUND):
+            site.operator.revoke(holder.key.key_id)
+        population.bury(holder)
     pin_to_one_core()
     wire = Wire()
     load = Load(wire, site.ports[0], population)
@@ -88,20 +95,30 @@ def _endure(
     memory = Memory(site.servers[0])
     faults = Faults(site, truth, memory, seconds=seconds, every=options.fault_every)
     changes = Changes(site, population, faults, owners)
+    timeline = Timeline(wire)
+
+    def watch() -> None:
+        memory.sample()
+        timeline.tick()
+
     began = time.monotonic()
     faults.start()
     changes.start()
     try:
-        load.keep_up(rate, seconds, memory.sample)
+        load.keep_up(rate, seconds, watch, timeline.hear)
     finally:
         changes.stop()
         faults.stop()
         growth = memory.growth()
         wire.close()
+        if options.keep:
+            timeline.write(options.keep / "timeline.jsonl")
+            wrong = "".join(json.dumps(describe(each, 0, truth.faults)) + "\n" for each in truth.wrong)
+            (options.keep / "wrong.jsonl").write_text(wrong, encoding="utf-8")
     return make_document(
         truth,
         growth,
-        {"flaws": _flaws(changes, growth, truth)},
+        {"flaws": _flaws(changes, growth, truth) + _overload(wire, rate)},
         began=began,
         minutes=options.minutes,
         peak_per_second=round(peak.per_second),
@@ -121,6 +138,11 @@ def _flaws(changes: Changes, growth: list[Any], truth: Truth) -> list[str]:
     if not growth:
         found.append("no worker lived long enough to compare its memory")
     return found + [f"memory of {each.pid} grows" for each in growth if not each.is_flat]
+
+
+def _overload(wire: Wire, rate: float) -> list[str]:
+    seconds = wire.longest_line / rate
+    return [f"the load was more than it could take: {seconds:.1f} s in line"] if seconds > _LINE_ALLOWED else []
 
 
 if __name__ == "__main__":

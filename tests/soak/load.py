@@ -62,14 +62,16 @@ class Load:
         took = time.monotonic() - began
         return Peak(answered / took, (time.process_time() - cpu) / took)
 
-    def keep_up(self, per_second: float, seconds: float, each_turn: Callable[[], None]) -> None:
+    def keep_up(
+        self, per_second: float, seconds: float, each_turn: Callable[[], None], each: Callable[[Reply], None]
+    ) -> None:
         """Ask at that rate whatever comes back (open loop), and then wait for what is under way."""
         began = time.monotonic()
         asked, unknown = 0, 0
         while (passed := time.monotonic() - began) < seconds:
             due = min(int(passed * per_second) - asked, _BURST)
             for _ in range(due):
-                self._ask_one()
+                self._ask_one(each)
             asked += max(due, 0)
             while unknown < passed * UNKNOWN_PER_SECOND:
                 unknown += 1

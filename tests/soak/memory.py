@@ -58,14 +58,9 @@ class Memory:
             if resident:
                 self._samples[pid].append((now - self._began, resident))
 
-    def begin(self) -> None:
-        """Let the time that counts begin now."""
-        self._began = time.monotonic()
-        self._samples.clear()
-
     def growth(self) -> list[Growth]:
         """Return how each worker grew that was there in both quarters."""
-        whole = time.monotonic() - self._began
+        whole = self._sampled_at - self._began
         found = []
         for pid, samples in self._samples.items():
             second = [resident for at, resident in samples if whole / 4 <= at < whole / 2]

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from soak.wire import Reply
     from truth.lives import Credential
 
-_JWTS_KEPT = 12  # of one key, so that some expire while they are presented
+_JWTS_KEPT = 4  # of one key
+_KEPT_SHARE = 0.05  # of the JWTs handed out: low enough that some expire while they are presented
+_DEAD_SHARE = 1 / 25  # of the keys presented
 _GRAVEYARD = 40  # dead keys that go on being presented
 _ALLOWED_DELAY = 0.05  # seconds, between the two clocks being read
 
@@ -96,8 +98,8 @@ class Population:
         return self._owners[owner_id]
 
     def any_key(self) -> Holder:
-        """Return a key to present: one in twelve is dead."""
-        if self.dead and random.random() < 1 / 12:  # noqa: S311 - no secret
+        """Return a key to present, a dead one now and then."""
+        if self.dead and random.random() < _DEAD_SHARE:  # noqa: S311 - no secret
             return random.choice(self.dead)  # noqa: S311
         return random.choice(self.live)  # noqa: S311
 
@@ -124,7 +126,7 @@ class Population:
             jwt = _jwt_in(ask, reply, headers)
             answer = Answer(ask.credential, ask.door, reply.status, reply.sent, reply.received, headers, jwt)
             self.truth.judge(answer)
-            if jwt and holder is not None and (not holder.jwts or random.random() < 0.02):  # noqa: S311
+            if jwt and holder is not None and (not holder.jwts or random.random() < _KEPT_SHARE):  # noqa: S311
                 kept = self.keep(holder, jwt, reply.received)
                 # Whoever is given a JWT relies on it: one that is dead already must not be handed out.
                 self.truth.judge(Answer(kept.credential, f"from {ask.door}", 200, reply.sent, reply.received))

@@ -81,7 +81,7 @@ class Wire:
     when it is sent. *patience*: seconds after which no answer is an answer too.
     """
 
-    def __init__(self, *, connections: int = 256, patience: float = 15.0) -> None:
+    def __init__(self, *, connections: int = 1_000, patience: float = 15.0) -> None:
         self.longest_line = 0
         self.under_way = 0
         self._most = connections
@@ -92,6 +92,11 @@ class Wire:
         self._idle: dict[int, list[Connection]] = defaultdict(list)
         self._line: dict[int, deque[tuple[bytes, Callable[[Reply], None]]]] = defaultdict(deque)
         self._swept_at = 0.0
+
+    @property
+    def in_line(self) -> int:
+        """How many requests wait for a connection."""
+        return sum(map(len, self._line.values()))
 
     def ask(self, port: int, request: bytes, then: Callable[[Reply], None]) -> None:
         """Send *request* as soon as there is a connection for it."""
