@@ -30,6 +30,7 @@ from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.realm import RealmWatch
 from keystile.authority.verifier import Verifier
+from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
 from keystile.keys import KeyFormat
 from keystile.policy import Rules
@@ -71,6 +72,7 @@ class Backend:
     leases: Leases | None = None
     index: IndexStore | None = None
     events: OwnerEvents | None = None
+    own_events: OwnerEvents | None = None
     breakers: dict[str, Breaker] = field(default_factory=dict)
     refresh_realm: Callable[[], Awaitable[int]] | None = None
 
@@ -98,9 +100,8 @@ class Deployment:
 
     def degraded(self) -> list[str]:
         """Return what is out of reach right now."""
-        silent = [] if self.memory.hears() else ["change_log"]
-        polled = self.memory.polled
-        if self.followed and (polled is None or now().timestamp() - polled.polled_at > _POLLS_LATE):
+        silent = [] if self.memory.hears_log() else ["change_log"]
+        if self.followed and not self.memory.followed_within(_POLLS_LATE):
             silent.append("events")
         return silent + [name for name, breaker in self.breakers.items() if breaker.is_open]
 
@@ -141,7 +142,7 @@ class Assembly:
         )
         self._realm = None
         if backend.refresh_realm is not None:
-            self._realm = RealmWatch(backend.refresh_realm, self._follower, clock=now)
+            self._realm = RealmWatch(backend.refresh_realm, self._follower, self._memory, clock=now)
         self._chores = Chores()
         workers = BcryptWorkers()
         stack.callback(workers.close)
@@ -177,6 +178,9 @@ class Assembly:
         self._spawn("change log", self._follower.run)
         self._spawn("audit", self._auditor.run)
         backend = self._backend
+        if backend.own_events is not None:
+            watch = EventWatch(backend.own_events, self._memory, ticks=time.monotonic)
+            self._spawn("events of our own", watch.run)
         if backend.events is not None and backend.leases is not None and self._index is not None:
             poller = Poller(
                 backend.events,
@@ -207,7 +211,7 @@ class Assembly:
                 verifier=self._verifier,
                 tokens=self._tokens,
                 directory=self._backend.directory,
-                records=TTLCache(self._settings.cache_entries, self._lasting.total_seconds()),
+                records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
                 flights=Flights(),
             ),
             exchange=Exchange(self._tokens, now, self._settings.token_ttl),
@@ -268,6 +272,7 @@ class Assembly:
             freshness=Freshness(
                 self._memory,
                 clock=now,
+                ticks=time.monotonic,
                 cache_ttl=self._settings.cache_ttl,
                 stale_ttl=self._settings.stale_ttl,
                 followed=backend.events is not None,
@@ -281,6 +286,7 @@ class Assembly:
             chores=self._chores,
             auditor=self._auditor,
             clock=now,
+            ticks=time.monotonic,
             flights=Flights(),
         )
 

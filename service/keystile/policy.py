@@ -50,8 +50,26 @@ def decide(record: KeyRecord, owner: Owner, context: RequestContext, now: dateti
 
     Whoever calls this has proved the secret before, so only the holder of a key can cause these answers.
     """
-    for check in _CHECKS:
-        reason = check(record, owner, context, now)
+    named_another = _check_client_id(record, context)
+    return named_another or decide_standing(record, owner, context.rules, now) or decide_asked(record, context)
+
+
+def decide_standing(record: KeyRecord, owner: Owner, rules: Rules, now: datetime) -> Reason | None:
+    """Return why the key may not be used at all, None if it may: the half of `decide` that every request shares.
+
+    Of what it looks at only the clock changes, at the key's expiry: until then None stays None.
+    """
+    for check in _STANDING:
+        reason = check(record, owner, rules, now)
+        if reason is not None:
+            return reason
+    return None
+
+
+def decide_asked(record: KeyRecord, context: RequestContext) -> Reason | None:
+    """Return why the key may not be used for what this request is and asks, None if it may."""
+    for check in _ASKED:
+        reason = check(record, context)
         if reason is not None:
             return reason
     return None
@@ -80,55 +98,52 @@ def held_scopes(record: KeyRecord, rules: Rules) -> tuple[str, ...]:
     return tuple(scope for scope in record.policy.scopes if scope in rules.scopes | RESERVED_SCOPES)
 
 
-def _check_client_id(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
+def _check_status(record: KeyRecord, _owner: Owner, _rules: Rules, _now: datetime) -> Reason | None:
+    return _BY_STATUS[record.status]
+
+
+def _check_expiry(record: KeyRecord, _owner: Owner, _rules: Rules, now: datetime) -> Reason | None:
+    return Reason.EXPIRED if record.is_expired(now) else None
+
+
+def _check_owner(_record: KeyRecord, owner: Owner, _rules: Rules, _now: datetime) -> Reason | None:
+    return None if owner.enabled else Reason.OWNER_DISABLED
+
+
+def _check_environment(record: KeyRecord, _owner: Owner, rules: Rules, _now: datetime) -> Reason | None:
+    return Reason.TEST_KEY if record.environment == "test" and not rules.accept_test_keys else None
+
+
+def _check_client_id(record: KeyRecord, context: RequestContext) -> Reason | None:
     named = context.client_id
     return Reason.ID_MISMATCH if named is not None and named != record.key_id else None
 
 
-def _check_status(record: KeyRecord, _owner: Owner, _context: RequestContext, _now: datetime) -> Reason | None:
-    return _BY_STATUS[record.status]
-
-
-def _check_expiry(record: KeyRecord, _owner: Owner, _context: RequestContext, now: datetime) -> Reason | None:
-    return Reason.EXPIRED if record.is_expired(now) else None
-
-
-def _check_owner(_record: KeyRecord, owner: Owner, _context: RequestContext, _now: datetime) -> Reason | None:
-    return None if owner.enabled else Reason.OWNER_DISABLED
-
-
-def _check_environment(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
-    if record.environment == "test" and not context.rules.accept_test_keys:
-        return Reason.TEST_KEY
-    return None
-
-
-def _check_audience(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
+def _check_audience(record: KeyRecord, context: RequestContext) -> Reason | None:
     asked = context.audience
     if asked is None or audience_is_allowed(asked, record.policy.audiences, context.rules):
         return None
     return Reason.AUDIENCE_DENIED
 
 
-def _check_scopes(record: KeyRecord, _owner: Owner, context: RequestContext, _now: datetime) -> Reason | None:
+def _check_scopes(record: KeyRecord, context: RequestContext) -> Reason | None:
     if not context.scopes:
         return None
     held = held_scopes(record, context.rules)
-    return (
-        None
-        if all(scope in held and not scope.startswith("keys:") for scope in context.scopes)
-        else Reason.SCOPE_DENIED
-    )
+    allowed = all(scope in held and not scope.startswith("keys:") for scope in context.scopes)
+    return None if allowed else Reason.SCOPE_DENIED
 
 
 _BY_STATUS = {Status.ACTIVE: None, Status.SUSPENDED: Reason.SUSPENDED, Status.REVOKED: Reason.REVOKED}
 
-_CHECKS: tuple[Callable[[KeyRecord, Owner, RequestContext, datetime], Reason | None], ...] = (
-    _check_client_id,
+_STANDING: tuple[Callable[[KeyRecord, Owner, Rules, datetime], Reason | None], ...] = (
     _check_status,
     _check_expiry,
     _check_owner,
     _check_environment,
+)
+_ASKED: tuple[Callable[[KeyRecord, RequestContext], Reason | None], ...] = (
+    _check_client_id,
     _check_audience,
     _check_scopes,
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from keystile.changes import Change, Floor, PollMark, Position
     from keystile.keys import ApiKey
     from keystile.records import Owner
-    from keystile.verdicts import Verdict
+    from keystile.verdicts import Known, Verdict
 
 Clock = Callable[[], "datetime"]
 """The wall clock: aware, UTC."""
@@ -99,8 +99,16 @@ class VerdictCache(Protocol):
 class NearVerdictCache(VerdictCache, Protocol):
     """The verdicts of this process: never out of reach, and asked on every request."""
 
+    def known(self, name: bytes) -> Known | None:
+        """Return what is kept under that cache name, to be judged and prepared in place; one dictionary look-up."""
+        ...
+
     def peek(self, name: bytes) -> Verdict | None:
-        """Return the verdict kept under that cache name; one dictionary look-up."""
+        """Return the verdict kept under that cache name."""
+        ...
+
+    def keep(self, name: bytes, verdict: Verdict) -> None:
+        """Keep *verdict* under that cache name, in place of any older one."""
         ...
 
 
@@ -150,6 +158,10 @@ class TokenIssuer(Protocol):
 
     async def mint(self, claims: dict[str, Any]) -> str:
         """Return the signed JWT. Raises `CannotTellError` where somebody else signs and is out of reach."""
+        ...
+
+    def maker(self, audience: str) -> str:
+        """Return a short name of issuer, *audience* and signing key: JWTs of one maker are as good as each other."""
         ...
 
     def verify(self, token: str) -> dict[str, Any] | None:

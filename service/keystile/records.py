@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keystile.errors import RecordTooLargeError
@@ -25,6 +26,7 @@ MAX_TEXT = 4096  # declared length of the attribute
 REVOKE_RESERVE = 256  # kept free so that a revoke always fits
 MAX_TOMBSTONES = 10
 _POLICY_FIELDS = ("scopes", "audiences", "projects")
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _TextEnum = TypeVar("_TextEnum", bound=StrEnum)
 
 
@@ -86,7 +88,7 @@ class KeyRecord:
     revoked_at: datetime | None = None
     revoked_reason: RevocationReason | None = None
     policy: Policy = field(default_factory=Policy)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     older_hash: str | None = None
 
     @property
@@ -112,13 +114,17 @@ class KeyRecord:
             revoked_at=now,
             revoked_reason=reason,
             policy=Policy(),
-            extra={},
+            extra=_NOTHING,
             older_hash=None,
         )
 
+    def pared(self) -> KeyRecord:
+        """Return what decisions and JWTs need of this record: no hash above all."""
+        return replace(self, name="", bcrypt="", digest="", digest_pepper="", stamp_pepper="", issued_by="")
+
     def to_text(self) -> str:
         """Return the value to store, or raise a `RecordTooLargeError`."""
-        text = json.dumps(_to_document(self), separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(self.to_document(), separators=(",", ":"), ensure_ascii=False)
         room = MAX_TEXT if self.status is not Status.ACTIVE else MAX_TEXT - REVOKE_RESERVE
         length = len(text.encode("utf-16-le")) // 2  # as Java counts, and so Keycloak's limit
         if length > room:
@@ -138,9 +144,64 @@ class KeyRecord:
         try:
             if "\\u" in text:  # half a character is good JSON, but nobody could write it again
                 json.dumps(document, ensure_ascii=False).encode()
-            return _from_document(document)
+            return cls.from_document(document)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UnreadableRecordError(str(error), key_id if isinstance(key_id, str) else None) from error
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the JSON object that is stored, as it is."""
+        document: dict[str, Any] = {
+            "v": VERSION,
+            "id": self.key_id,
+            "gen": self.gen,
+            "env": self.environment,
+            "name": self.name,
+            "status": self.status.value,
+            "bcrypt": self.bcrypt,
+            "digest": self.digest,
+            "digest_pepper": self.digest_pepper,
+            "stamp_pepper": self.stamp_pepper,
+            "issued_by": self.issued_by,
+            "issued_at": format_moment(self.issued_at),
+            "expires_at": self.expires_at and format_moment(self.expires_at),
+            "revoked_at": self.revoked_at and format_moment(self.revoked_at),
+            "revoked_reason": self.revoked_reason and self.revoked_reason.value,
+            "policy": {name: list(values) for name in _POLICY_FIELDS if (values := getattr(self.policy, name))},
+        }
+        return {
+            **self.extra,
+            **{name: value for name, value in document.items() if value not in ("", None, {})},
+        }
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> KeyRecord:
+        """Read a stored object; raises KeyError, TypeError or ValueError on anything else."""
+        fields = dict(document)
+        if fields.pop("v") != VERSION:
+            raise ValueError("unknown version")
+        record = cls(
+            key_id=_take(fields, "id", str),
+            gen=_take(fields, "gen", int),
+            environment=_take_environment(fields),
+            name=_take(fields, "name", str, ""),
+            status=_take_enum(fields, "status", Status) or Status.ACTIVE,
+            bcrypt=_take(fields, "bcrypt", str, ""),
+            digest=_take(fields, "digest", str, ""),
+            digest_pepper=_take(fields, "digest_pepper", str, ""),
+            stamp_pepper=_take(fields, "stamp_pepper", str, ""),
+            issued_by=_take(fields, "issued_by", str, ""),
+            issued_at=parse_moment(_take(fields, "issued_at", str)),
+            expires_at=_take_moment(fields, "expires_at"),
+            revoked_at=_take_moment(fields, "revoked_at"),
+            revoked_reason=_take_enum(fields, "revoked_reason", RevocationReason),
+            policy=_parse_policy(_take(fields, "policy", dict, {})),
+            extra=fields or _NOTHING,
+        )
+        if not record.key_id:
+            raise ValueError("no id")
+        if record.revoked_at is not None and record.status is not Status.REVOKED:
+            raise ValueError("revoked, and not revoked")  # floors do not look at what is dead already
+        return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,60 +277,6 @@ def parse_moment(text: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError("a moment beyond the calendar") from error
-
-
-def _to_document(record: KeyRecord) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "v": VERSION,
-        "id": record.key_id,
-        "gen": record.gen,
-        "env": record.environment,
-        "name": record.name,
-        "status": record.status.value,
-        "bcrypt": record.bcrypt,
-        "digest": record.digest,
-        "digest_pepper": record.digest_pepper,
-        "stamp_pepper": record.stamp_pepper,
-        "issued_by": record.issued_by,
-        "issued_at": format_moment(record.issued_at),
-        "expires_at": record.expires_at and format_moment(record.expires_at),
-        "revoked_at": record.revoked_at and format_moment(record.revoked_at),
-        "revoked_reason": record.revoked_reason and record.revoked_reason.value,
-        "policy": {name: list(values) for name in _POLICY_FIELDS if (values := getattr(record.policy, name))},
-    }
-    return {
-        **record.extra,
-        **{name: value for name, value in document.items() if value not in ("", None, {})},
-    }
-
-
-def _from_document(document: dict[str, Any]) -> KeyRecord:
-    fields = dict(document)
-    if fields.pop("v") != VERSION:
-        raise ValueError("unknown version")
-    record = KeyRecord(
-        key_id=_take(fields, "id", str),
-        gen=_take(fields, "gen", int),
-        environment=_take_environment(fields),
-        name=_take(fields, "name", str, ""),
-        status=_take_enum(fields, "status", Status) or Status.ACTIVE,
-        bcrypt=_take(fields, "bcrypt", str, ""),
-        digest=_take(fields, "digest", str, ""),
-        digest_pepper=_take(fields, "digest_pepper", str, ""),
-        stamp_pepper=_take(fields, "stamp_pepper", str, ""),
-        issued_by=_take(fields, "issued_by", str, ""),
-        issued_at=parse_moment(_take(fields, "issued_at", str)),
-        expires_at=_take_moment(fields, "expires_at"),
-        revoked_at=_take_moment(fields, "revoked_at"),
-        revoked_reason=_take_enum(fields, "revoked_reason", RevocationReason),
-        policy=_parse_policy(_take(fields, "policy", dict, {})),
-        extra=fields,
-    )
-    if not record.key_id:
-        raise ValueError("no id")
-    if record.revoked_at is not None and record.status is not Status.REVOKED:
-        raise ValueError("revoked, and not revoked")  # floors do not look at what is dead already
-    return record
 
 
 def _parse_policy(document: dict[str, Any]) -> Policy:

@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     max_keys_per_owner: int = Field(5, ge=1, le=50, description="live keys of one owner, at most 50")
     cache_ttl: Duration = Field(timedelta(minutes=15), description="longest use of a verdict")
     stale_ttl: Duration = Field(timedelta(minutes=15), description="use beyond that while Keycloak is down")
-    cache_entries: int = Field(100_000, ge=1, description="verdicts kept in process")
+    cache_entries: int = Field(100_000, ge=0, description="verdicts kept in process, 0: none")
     failures_per_minute: int = Field(20, ge=1, description="failed look-ups per client address")
     trusted_proxies: Words = Field((), description="CIDRs whose `X-Forwarded-For` is believed")
     redis_url: SecretStr | None = Field(None, description="`redis://`, `rediss://` or `redis+sentinel://`")

@@ -3,51 +3,106 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
-from typing import Any
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from keystile.changes import Position
 from keystile.records import KeyRecord, Owner
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReusableJwt:
+    """A JWT for the default audience that may be handed out again until *until* (epoch seconds).
+
+    *maker* names issuer, audience and signing key: who has others does not hand it out.
+    """
+
+    text: str
+    scopes: tuple[str, ...]
+    until: float
+    maker: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A proved key's record and owner as read at *read_at* (epoch seconds), when the log stood at *position*.
 
-    It says nothing about the request, and nothing about now: `decide` does, at each use. *prepared* is where the
-    doors keep answers made from it, so that they end with it.
+    It says nothing about the request, and nothing about now: `decide` does, at each use. *jwt* was made from it and
+    ends with it.
     """
 
     record: KeyRecord
     owner: Owner
     position: Position
     read_at: float
-    prepared: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    jwt: ReusableJwt | None = None
+
+    @classmethod
+    def of(cls, owner: Owner, record: KeyRecord, position: Position, read_at: float) -> Verdict:
+        """Return the verdict on what was found, holding only what later decisions need."""
+        owner = replace(owner, records=(), unreadable=(), lookups=frozenset())
+        return cls(record=record.pared(), owner=owner, position=position, read_at=read_at)
 
     def to_text(self) -> str:
-        """Return the form that is sealed into a cache; of the owner only what `decide` and a JWT need."""
-        owner = self.owner
+        """Return the form that is sealed into a cache."""
+        owner, jwt = self.owner, self.jwt
         return json.dumps(
-            {
-                "record": self.record.to_text(),
-                "owner": [owner.id, owner.username, owner.enabled, owner.not_before],
-                "position": [self.position.incarnation, self.position.offset],
-                "read_at": self.read_at,
-                "older": self.record.older_hash,
-            },
+            [
+                self.record.to_document(),
+                self.record.older_hash,
+                [owner.id, owner.username, owner.enabled, owner.not_before],
+                [self.position.incarnation, self.position.offset],
+                self.read_at,
+                None if jwt is None else [jwt.text, jwt.scopes, jwt.until, jwt.maker],
+            ],
             separators=(",", ":"),
         )
 
     @classmethod
-    def from_text(cls, text: str) -> Verdict:
+    def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
-        fields = json.loads(text)
-        owner_id, username, enabled, not_before = fields["owner"]
-        incarnation, offset = fields["position"]
-        record = KeyRecord.from_text(fields["record"])
+        document, older_hash, owner, position, read_at, jwt = json.loads(text)
+        owner_id, username, enabled, not_before = owner
+        record = KeyRecord.from_document(document)
         return cls(
-            record=replace(record, older_hash=fields["older"]),
+            record=record if older_hash is None else replace(record, older_hash=older_hash),
             owner=Owner(id=owner_id, username=username, enabled=enabled, not_before=not_before),
-            position=Position(incarnation, offset),
-            read_at=float(fields["read_at"]),
+            position=_position(*position),
+            read_at=float(read_at),
+            jwt=None if jwt is None else _jwt(*jwt),
         )
+
+    def seconds_to_expiry(self, now: datetime) -> float:
+        """Return how long the key has to live; infinity if it never expires."""
+        expires_at = self.record.expires_at
+        return float("inf") if expires_at is None else (expires_at - now).total_seconds()
+
+
+class Known:
+    """A verdict as one process keeps it until *kept_until*, with what was judged and prepared from it.
+
+    All moments are ticks. While the log is heard, its *version* is the same and *stands_until* has not come, judging
+    again would say the same: the key may be used. *answer* is the verify door's, good until *answer_until*.
+    """
+
+    __slots__ = ("answer", "answer_until", "kept_until", "stands_until", "verdict", "version")
+
+    def __init__(self, verdict: Verdict, kept_until: float) -> None:
+        self.verdict = verdict
+        self.kept_until = kept_until
+        self.version = -1
+        self.stands_until = 0.0
+        self.answer: Any = None
+        self.answer_until = 0.0
+
+
+def _position(incarnation: str, offset: int) -> Position:
+    return Position(sys.intern(incarnation), offset)
+
+
+def _jwt(text: str, scopes: list[str], until: float, maker: str) -> ReusableJwt:
+    return ReusableJwt(text, tuple(scopes), float(until), sys.intern(maker))

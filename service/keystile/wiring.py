@@ -125,6 +125,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         leases=leases,
         index=RedisIndexStore(link, peppers),
         events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
+        own_events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         breakers=breakers,
         refresh_realm=directory.refresh_realm,
     )

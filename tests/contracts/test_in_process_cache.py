@@ -1,9 +1,10 @@
-"""What the in-process cache adds: a synchronous look-up, ways to forget, and a bound on what it holds."""
+"""What the in-process cache adds: a synchronous look-up, what is prepared from a verdict, and a bound."""
 
 from __future__ import annotations
 
 import tracemalloc
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,11 +12,12 @@ from hypothesis import strategies as st
 
 from contracts.examples import a_key, a_verdict
 from keystile.adapters.memory.cache import InProcessVerdictCache
-from keystile.keys import ApiKey
 from keystile.verdicts import Verdict
 
+if TYPE_CHECKING:
+    from keystile.keys import ApiKey
+
 KEYS = [a_key() for _ in range(8)]
-OWNERS = ["owner-1", "owner-2", "owner-3"]
 MOST = 4
 
 
@@ -43,64 +45,41 @@ def test_verdict_is_gone_after_its_time() -> None:
     assert cache.peek(key.name) is not None
     now = 60.0
     assert cache.peek(key.name) is None
-    assert cache.of_key(key.tag) is None
 
 
-def test_both_secrets_of_a_key_are_forgotten_together(cache: InProcessVerdictCache) -> None:
-    """A key that is being rotated has two names; dropping it drops both."""
-    key = KEYS[0]
-    cache.keep(b"old secret", a_verdict(key))
-    cache.keep(b"new secret", a_verdict(key, gen=2))
-    assert cache.of_key(key.tag) is not None
-    cache.drop_key(key.tag)
-    assert cache.peek(b"old secret") is cache.peek(b"new secret") is cache.of_key(key.tag) is None
-
-
-_keep = st.tuples(st.sampled_from(KEYS), st.sampled_from(OWNERS))
-_operations = st.lists(st.one_of(_keep, st.sampled_from(KEYS), st.sampled_from(OWNERS), st.none()), max_size=40)
-
-
-@given(operations=_operations)
-def test_every_way_to_a_verdict_tells_the_same(operations: list[tuple[ApiKey, str] | ApiKey | str | None]) -> None:
-    """Whatever is kept, dropped and pushed out, look-ups by name and by key agree, and nothing is left over."""
-    cache, model = InProcessVerdictCache(timedelta(minutes=1), max_entries=MOST), dict[str, Verdict]()
-    for operation in operations:
-        apply(operation, cache)
-        model = expected(operation, model)
-        for key in KEYS:
-            assert cache.of_key(key.tag) == cache.peek(key.name) == model.get(key.tag)
+@given(kept=st.lists(st.sampled_from(KEYS), max_size=40))
+def test_the_oldest_verdict_is_pushed_out_first(kept: list[ApiKey]) -> None:
+    """A full cache holds the latest verdicts, however often and in which order they came."""
+    cache, model = InProcessVerdictCache(timedelta(minutes=1), max_entries=MOST), dict[bytes, Verdict]()
+    for key in kept:
+        cache.keep(key.name, a_verdict(key))
+        model.pop(key.name, None)
+        model[key.name] = a_verdict(key)
+        model = dict(list(model.items())[-MOST:])
+        for each in KEYS:
+            assert cache.peek(each.name) == model.get(each.name)
     assert len(cache) == len(model)
-    for owner_id in OWNERS:
-        cache.drop_owner(owner_id)
+
+
+def test_a_cache_of_no_entries_keeps_nothing() -> None:
+    """With `KEYSTILE_CACHE_ENTRIES=0` every verdict comes from elsewhere."""
+    cache = InProcessVerdictCache(timedelta(minutes=1), max_entries=0)
+    cache.keep(KEYS[0].name, a_verdict(KEYS[0]))
+    assert cache.known(KEYS[0].name) is None
     assert len(cache) == 0
 
 
-def apply(operation: tuple[ApiKey, str] | ApiKey | str | None, cache: InProcessVerdictCache) -> None:
-    """Keep a key of an owner, drop a key, drop an owner, or clear."""
-    match operation:
-        case (key, owner_id):
-            cache.keep(key.name, a_verdict(key, owner_id=owner_id))
-        case ApiKey():
-            cache.drop_key(operation.tag)
-        case str():
-            cache.drop_owner(operation)
-        case None:
-            cache.clear()
-
-
-def expected(operation: tuple[ApiKey, str] | ApiKey | str | None, model: dict[str, Verdict]) -> dict[str, Verdict]:
-    """Return what is left after the same: by key id, the oldest first."""
-    match operation:
-        case (key, owner_id):
-            others = {tag: verdict for tag, verdict in model.items() if tag != key.tag}
-            latest = list(others.items())[-(MOST - 1) :]
-            return {**dict(latest), key.tag: a_verdict(key, owner_id=owner_id)}
-        case ApiKey():
-            return {tag: verdict for tag, verdict in model.items() if tag != operation.tag}
-        case str():
-            return {tag: verdict for tag, verdict in model.items() if verdict.owner.id != operation}
-        case None:
-            return {}
+def test_a_new_verdict_inherits_nothing_from_the_one_before(cache: InProcessVerdictCache) -> None:
+    """What was judged and prepared from a verdict ends with it."""
+    key = KEYS[0]
+    cache.keep(key.name, a_verdict(key))
+    known = cache.known(key.name)
+    assert known is not None
+    known.version, known.stands_until, known.answer_until = 1, 1e9, 1e9
+    cache.keep(key.name, a_verdict(key))
+    newer = cache.known(key.name)
+    assert newer is not None
+    assert (newer.version, newer.stands_until, newer.answer_until) == (-1, 0.0, 0.0)
 
 
 def test_hundred_thousand_verdicts_fit_into_400_megabytes() -> None:

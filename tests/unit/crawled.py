@@ -108,6 +108,7 @@ class Crawled:
     def poll(self, followed_since: float = 0.0) -> None:
         """Say that events were followed until now."""
         self.memory.polled = PollMark(polled_at=self.time.now().timestamp(), followed_since=followed_since)
+        self.memory.watched(self.time.ticks())
 
     async def crawl(self) -> None:
         """Let a crawl run to its end."""

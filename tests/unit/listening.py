@@ -27,7 +27,7 @@ class Listener:
     ) -> tuple[Change, ...]:
         """Hear a page that ends at *offset*; return the kills it does not know of."""
         page = LogPage(Position(life, offset), changes, whole, polled)
-        return self.memory.heard_page(page, self.time.ticks())
+        return self.memory.heard_page(page, self.time.ticks(), self.time.now().timestamp())
 
 
 def at(offset: int, life: str = "a") -> Position:

@@ -101,7 +101,7 @@ async def test_crawls_are_ten_minutes_apart(crawled: Crawled) -> None:
 
 async def test_no_crawl_while_nobody_follows_events(crawled: Crawled) -> None:
     """A crawl that nobody keeps current could vouch for nothing, so none is begun."""
-    crawled.memory.polled = None
+    crawled.memory.fresh_until = float("-inf")
     with pytest.raises(StillSearchingError):
         await crawled.index.finished()
     await crawled.crawl()

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from keystile.authority.freshness import POLL_VOUCHES_FOR, Freshness
+from keystile.authority.freshness import Freshness
+from keystile.authority.memory import POLL_VOUCHES_FOR
 from keystile.changes import Change, PollMark
 from keystile.verdicts import Verdict
 from unit.builders import NOW, a_record, an_owner
@@ -18,7 +19,9 @@ class Judge(Listener):
 
     def __init__(self, *, followed: bool = False) -> None:
         super().__init__()
-        self.freshness = Freshness(self.memory, clock=self.time.now, cache_ttl=TTL, stale_ttl=TTL, followed=followed)
+        self.freshness = Freshness(
+            self.memory, clock=self.time.now, ticks=self.time.ticks, cache_ttl=TTL, stale_ttl=TTL, followed=followed
+        )
         self.hear(1, polled=PollMark(polled_at=NOW.timestamp()) if followed else None)
 
     def after(self, seconds: float) -> tuple[bool, bool]:
@@ -63,7 +66,7 @@ def test_poll_does_not_lengthen_a_verdicts_own_time() -> None:
 def test_nothing_is_fresh_before_the_first_poll() -> None:
     """Until events are followed every key is read, and nothing read before may stand in for an answer."""
     judge = Judge(followed=True)
-    judge.memory.polled = None
+    judge.memory.fresh_until = float("-inf")
     assert judge.after(0) == (False, False)
 
 

@@ -62,7 +62,7 @@ def test_silence_is_measured_from_when_the_log_was_asked(listener: Listener) -> 
     """An answer that was long under way is as old as its question."""
     asked_at = listener.time.ticks()
     listener.time.passed = 0.6
-    listener.memory.heard_page(LogPage(at(5)), asked_at)
+    listener.memory.heard_page(LogPage(at(5)), asked_at, NOW_SECONDS)
     listener.time.passed = 0.75
     assert not listener.memory.hears()
 
@@ -136,8 +136,12 @@ def test_last_poll_is_remembered(listener: Listener) -> None:
 def test_changes_are_forgotten_after_two_hours(listener: Listener) -> None:
     """Nothing is kept for longer than any verdict or JWT lives; until then everything is."""
     listener.hear(1, DEATH, Change(key_id="other", owner_id="owner-1", at=NOW_SECONDS))
+    listener.time.passed = REMEMBERED - 1
+    listener.hear(2)
     listener.memory.forget(NOW_SECONDS + REMEMBERED - 1)
     assert not listener.memory.counts(at(0), "other")
     assert listener.memory.is_dead(KEY)
+    listener.time.passed = REMEMBERED + 1
+    listener.hear(3)
     listener.memory.forget(NOW_SECONDS + REMEMBERED + 1)
     assert not listener.memory.is_dead(KEY)

@@ -110,7 +110,9 @@ class World:
             far=self.far,
             lookup=Lookup(self.directory, prover, peppers, None, None),
             memory=memory,
-            freshness=Freshness(memory, clock=self.time.now, cache_ttl=TTL, stale_ttl=TTL, followed=False),
+            freshness=Freshness(
+                memory, clock=self.time.now, ticks=self.time.ticks, cache_ttl=TTL, stale_ttl=TTL, followed=False
+            ),
             negatives=Negatives(memory, ticks=self.time.ticks),
             limiter=InProcessFailureLimiter(failures=self.failures, ticks=self.time.ticks),
             lane=Lane(running=4, waiting=100, per_caller=100),
@@ -120,6 +122,7 @@ class World:
             chores=chores,
             auditor=auditor,
             clock=self.time.now,
+            ticks=self.time.ticks,
             flights=Flights(),
         )
         process = Process(

@@ -23,6 +23,7 @@ _EVENTS = {
     Reason.DUPLICATE: "duplicate_key_id",  # somebody copied a record to another owner
     Reason.UNREADABLE: "unreadable_record",
 }
+AUDITED_EVERY = 60.0  # seconds between two lines on the successes of one key
 _MAX_FLOODS = 1_000
 _ELSEWHERE = "(others)"
 
@@ -32,7 +33,7 @@ class Auditor:
 
     def __init__(self, log: AuditLog, *, ticks: Ticks) -> None:
         self._log = log
-        self._accepted: TTLCache[str, bool] = TTLCache(100_000, 60.0, timer=ticks)
+        self._accepted: TTLCache[str, bool] = TTLCache(100_000, AUDITED_EVERY, timer=ticks)
         self._floods: Counter[tuple[str, Reason, str]] = Counter()
         self.outcomes: Counter[str] = Counter()
 
@@ -54,6 +55,10 @@ class Auditor:
                 detail={"door": context.door},
             )
         )
+
+    def accepted_again(self) -> None:
+        """Count a success whose key was audited less than a minute ago."""
+        self.outcomes["accepted"] += 1
 
     def refused(self, refusal: KeyRefusedError, context: RequestContext) -> None:
         """Audit a refusal; malformed and forged ones are summed up."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keystile.claims import claims_of, grant
+from keystile.verdicts import ReusableJwt
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -40,3 +41,16 @@ class Exchange:
         claims = claims_of(verdict.record, verdict.owner, granted, self.tokens.issuer, self.clock(), self.ttl)
         life = claims["exp"] - claims["iat"]
         return Minted(await self.tokens.mint(claims), granted, life, claims["iat"] + life / 2)
+
+    async def mint_reusable(self, verdict: Verdict, context: RequestContext) -> ReusableJwt:
+        """Return a JWT that may be handed out until half of its life is over. Raises `CannotTellError`."""
+        minted = await self.mint(verdict, context)
+        maker = self.tokens.maker(minted.granted.audience)
+        return ReusableJwt(minted.token, minted.granted.scopes, minted.reusable_until, maker)
+
+    def reusable(self, verdict: Verdict, context: RequestContext) -> ReusableJwt | None:
+        """Return the JWT kept with *verdict* if a process like this one made it and it still may be handed out."""
+        jwt = verdict.jwt
+        if jwt is None or jwt.maker != self.tokens.maker(context.rules.default_audience):
+            return None
+        return jwt if 0 < jwt.until - self.clock().timestamp() <= self.ttl.total_seconds() else None

@@ -132,8 +132,7 @@ class FallbackIndex:
             await asyncio.gather(self._crawling, return_exceptions=True)
 
     def _polls(self) -> bool:
-        polled = self._memory.polled
-        return polled is not None and self._clock().timestamp() - polled.polled_at < EVENTS_FOLLOWED_FOR
+        return self._memory.followed_within(EVENTS_FOLLOWED_FOR)
 
     def _is_followed(self, state: IndexState) -> bool:
         polled = self._memory.polled

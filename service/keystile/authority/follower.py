@@ -42,15 +42,14 @@ class Follower:
 
     async def mark_polled(self, mark: PollMark) -> None:
         """Say how far admin events were followed. Raises `CannotTellError`."""
-        await self._change_log.mark_polled(mark)
-        self._memory.polled = mark
+        await self._change_log.mark_polled(mark)  # taken in as everybody does: when it is heard
 
     async def read(self) -> None:
         """Read what is new. Raises `CannotTellError`."""
         async with self._reading:
             asked_at = self._ticks()
             page = await self._change_log.read(self._memory.heard)
-            self._forgotten += self._memory.heard_page(page, asked_at)
+            self._forgotten += self._memory.heard_page(page, asked_at, self._clock().timestamp())
             if page.dropped:
                 self._alert("entries of the change log with a wrong MAC were dropped")
             while self._forgotten:  # a new log does not know of these kills: each is kept until it was said again

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keystile.authority.verifier import verdict_of
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
+from keystile.verdicts import Verdict
 
 if TYPE_CHECKING:
     from cachetools import TTLCache
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from keystile.authority.verifier import Verifier
     from keystile.policy import RequestContext
     from keystile.ports import Directory, TokenIssuer
-    from keystile.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,4 +86,4 @@ class JwtVerifier:
         if owner is None or record is None:
             raise KeyRefusedError(Reason.UNKNOWN, key_id=key_id)
         self.verifier.check_floor(owner, record, await self.verifier.floor(key_id))
-        return verdict_of(owner, record, position, read_at)
+        return Verdict.of(owner, record, position, read_at)

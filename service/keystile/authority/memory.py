@@ -7,26 +7,35 @@ from typing import TYPE_CHECKING
 from keystile.changes import EVERY_OWNER, Position
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from keystile.changes import Change, PollMark
     from keystile.ports import LogPage, Ticks
     from keystile.verdicts import Verdict
 
 HEARD_FOR = 0.7  # seconds after which silence of the log is no longer trusted
+WATCHED_FOR = 1.0  # the same for this process's own look at the directory's events, while the log is away
+POLL_VOUCHES_FOR = 60.0  # seconds that a complete poll of the directory's events keeps verdicts fresh
 REMEMBERED = 2 * 3600.0  # longer than any verdict or JWT lives
 _EVERYBODY = "owner:" + EVERY_OWNER
 _NOWHERE = Position("", -1)
 
 
 class ChangeMemory:
-    """The recent part of the change log.
+    """The recent part of the change log, and of the directory's own events while the log is away.
 
     A verdict carries the position the log had before its read; it counts only if nothing later names its key or
-    owner. So a fill that raced with a change is void, whichever of the two ends first.
+    owner. So a fill that raced with a change is void, whichever of the two ends first. *version* rises with whatever
+    could end a verdict: who judged at an older one judges again. *vouches_until* (ticks): until then silence means
+    that nothing was said. *fresh_until* (ticks): until then the last complete poll of events vouches for what was read.
     """
 
     def __init__(self, ticks: Ticks) -> None:
         self._ticks = ticks
         self._heard_at = float("-inf")
+        self.version = 0
+        self.vouches_until = float("-inf")
+        self.fresh_until = float("-inf")
         self._heard = _NOWHERE
         self._said = _NOWHERE
         self._touched: dict[str, tuple[int, float]] = {}
@@ -48,8 +57,16 @@ class ChangeMemory:
         return self._heard
 
     def hears(self) -> bool:
-        """Tell whether the log was heard so lately that its silence means something."""
-        return self._ticks() - self._heard_at < HEARD_FOR
+        """Tell whether the log was heard, or the directory's events seen, so lately that silence means something."""
+        return self._ticks() < self.vouches_until
+
+    def hears_log(self, within: float = HEARD_FOR) -> bool:
+        """Tell whether the log itself was heard in the last *within* seconds."""
+        return self._ticks() - self._heard_at < within
+
+    def followed_within(self, seconds: float) -> bool:
+        """Tell whether a complete poll of the directory's events began at most that long ago."""
+        return self._ticks() < self.fresh_until - POLL_VOUCHES_FOR + seconds
 
     def counts(self, position: Position, *names: str) -> bool:
         """Tell whether what was read at *position* still counts: nothing later names any of *names*."""
@@ -74,6 +91,11 @@ class ChangeMemory:
         kill = self._kills.get(key_id)
         return kill is not None and gen < kill.kills_below and kill.kills_from <= now
 
+    def seconds_to_kill(self, key_id: str, gen: int, now: float) -> float:
+        """Return when, from *now* (epoch seconds) on, that generation is killed; infinity if nothing says so."""
+        kill = self._kills.get(key_id)
+        return float("inf") if kill is None or gen >= kill.kills_below else kill.kills_from - now
+
     def is_dead(self, key_id: str) -> bool:
         """Tell whether the log said that no generation of this key counts any more."""
         kill = self._kills.get(key_id)
@@ -90,10 +112,35 @@ class ChangeMemory:
             self._take(change, position.offset)
         elif change.kills_below:
             self._kill(change)
+            self.version += 1
 
-    def heard_page(self, page: LogPage, asked_at: float) -> tuple[Change, ...]:
-        """Take in a page that was asked for at *asked_at*; return the kills a new log does not know of."""
+    def obey(self, change: Change) -> None:
+        """Take in a kill that the log may not know yet."""
+        if self._kills.get(change.key_id) != change:
+            self._kill(change)
+            self.version += 1
+
+    def overhear(self, owner_ids: Iterable[str]) -> None:
+        """Take in which owners changed, told by somebody else than the log, to this process alone."""
+        names = [owner_name(owner_id) for owner_id in owner_ids]
+        if names:
+            # A position of this process alone: later than all it heard, earlier than all that the log can still say.
+            self._said = Position(self._heard.incarnation, self.position.offset + 1)
+            self._touched |= dict.fromkeys(names, (self._said.offset, self._ticks()))
+            self.version += 1
+
+    def watched(self, asked_at: float) -> None:
+        """Note that the directory's own events were seen completely up to *asked_at* (ticks)."""
+        self.vouches_until = max(self.vouches_until, asked_at + WATCHED_FOR)
+        self.fresh_until = max(self.fresh_until, asked_at + POLL_VOUCHES_FOR)
+
+    def heard_page(self, page: LogPage, asked_at: float, now: float) -> tuple[Change, ...]:
+        """Take in a page that was asked for at *asked_at* (ticks); return the kills a new log does not know of.
+
+        *now* is in epoch seconds.
+        """
         forgotten: tuple[Change, ...] = ()
+        self._hear_poll(page.polled, now)
         if not page.whole or page.position.incarnation != self._heard.incarnation:
             # Another life of the log, or a hole in it: every older verdict is void, for nobody can say
             # what was lost. Kills survive here, and are said again for those who were not listening.
@@ -102,6 +149,7 @@ class ChangeMemory:
                 said[change.key_id] = max(change.kills_below, said.get(change.key_id, 0))
             forgotten = tuple(kill for kill in self._kills.values() if said.get(kill.key_id, 0) < kill.kills_below)
             self._touched.clear()
+            self.version += 1
             self._latest = -1
             self._said = _NOWHERE
             self._void = -1 if self._heard is _NOWHERE else page.position.offset
@@ -109,20 +157,37 @@ class ChangeMemory:
             self._take(change, page.position.offset)
         self._heard = page.position
         self._heard_at = asked_at
-        self.polled = page.polled or self.polled
+        self.vouches_until = max(self.vouches_until, asked_at + HEARD_FOR)
         return forgotten
 
     def forget(self, now: float) -> None:
         """Drop what is older than any verdict or JWT can be."""
-        limit = now - REMEMBERED
-        self._touched = {name: touch for name, touch in self._touched.items() if touch[1] > limit}
-        self._kills = {key_id: kill for key_id, kill in self._kills.items() if max(kill.at, kill.kills_from) > limit}
+        named_since, killed_since = self._ticks() - REMEMBERED, now - REMEMBERED
+        self._touched = {name: touch for name, touch in self._touched.items() if touch[1] > named_since}
+        self._kills = {
+            key_id: kill
+            for key_id, kill in self._kills.items()
+            if kill.pending or max(kill.at, kill.kills_from) > killed_since
+        }
+
+    def _hear_poll(self, mark: PollMark | None, now: float) -> None:
+        # Looks wrong: a moment of Keycloak's clock is judged by when it was heard, not by our clock. A mark that was
+        # not there at the last read is younger than that read, however far apart the clocks are, or are stepped.
+        # Only for the first one after a silence there is nothing but the clocks.
+        if mark is None or (self.polled is not None and mark.polled_at <= self.polled.polled_at):
+            return
+        began_at = self._heard_at if self.polled is not None and self.hears_log() else None
+        if began_at is None:
+            began_at = self._ticks() - max(0.0, now - mark.polled_at)
+        self.fresh_until = max(self.fresh_until, began_at + POLL_VOUCHES_FOR)
+        self.polled = mark
 
     def _take(self, change: Change, offset: int) -> None:
+        self.version += 1
         self._latest = max(self._latest, offset)
         for name in (change.key_id, owner_name(change.owner_id) if change.owner_id else ""):
             if name:  # a page that was under way while this process spoke must not take its own word back
-                self._touched[name] = (max(offset, self._touched.get(name, (-1, 0.0))[0]), change.at)
+                self._touched[name] = (max(offset, self._touched.get(name, (-1, 0.0))[0]), self._ticks())
         if change.kills_below:
             self._kill(change)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from keystile.changes import Change, PollMark
+from keystile.changes import EVERY_OWNER, Change, PollMark
 from keystile.errors import CannotTellError, EventsLostError, KeystileError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 PAUSE = 1.0  # seconds between polls: the bound for changes made in Keycloak is 5 s
-LEASE_TTL = 3.0
+LEASE_TTL = 2.0  # seconds: who ends without a word is followed by another soon enough for the bound
 MAX_GAP = 3600.0  # seconds of events that a poll may still catch up on; Keycloak keeps them for days
 _AT_ONCE = 8  # owners read at the same time
 _LEASE = "poller"
@@ -89,7 +89,10 @@ class Poller:
         except EventsLostError:
             self._missed = True  # what happened meanwhile will never be told: older verdicts do not count after it
             raise
+        gap = mark is None or self._missed
         since = page.polled_at if mark is None or self._missed else mark.followed_since
+        if gap:
+            await self._follower.announce(Change(owner_id=EVERY_OWNER, at=self._clock().timestamp()))
         named = sorted(page.owner_ids | page.own_ids)
         for owner_id in named:
             await self._follower.announce(Change(owner_id=owner_id, at=self._clock().timestamp()))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from keystile.authority.follower import Follower
+    from keystile.authority.memory import ChangeMemory
     from keystile.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -23,9 +24,12 @@ PAUSE = 3.0  # seconds: the bound for changes made in Keycloak is 5 s
 class RealmWatch:
     """Reads the realm's `notBefore` in every process; once it rises, every owner is read anew."""
 
-    def __init__(self, read: Callable[[], Awaitable[int]], follower: Follower, *, clock: Clock) -> None:
+    def __init__(
+        self, read: Callable[[], Awaitable[int]], follower: Follower, memory: ChangeMemory, *, clock: Clock
+    ) -> None:
         self._read = read
         self._follower = follower
+        self._memory = memory
         self._clock = clock
         self._not_before: int | None = None
 
@@ -42,5 +46,6 @@ class RealmWatch:
         """Read it once. Raises `CannotTellError`."""
         not_before = await self._read()
         if self._not_before is not None and not_before > self._not_before:
+            self._memory.overhear({EVERY_OWNER})  # here at once, whether or not the log can be told
             await self._follower.announce(Change(owner_id=EVERY_OWNER, at=self._clock().timestamp()))
         self._not_before = not_before

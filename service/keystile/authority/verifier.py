@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from keystile.authority.auditing import AUDITED_EVERY
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, StillSearchingError, TooManyFailuresError
 from keystile.keys import MAX_KEY_BYTES
-from keystile.policy import decide
+from keystile.policy import decide, decide_asked
 from keystile.ports import Cached
 from keystile.verdicts import Verdict
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from keystile.changes import Floor, Position
     from keystile.keys import ApiKey, KeyFormat
     from keystile.policy import RequestContext
-    from keystile.ports import Clock, FailureLimiter, NearVerdictCache, VerdictCache
+    from keystile.ports import Clock, FailureLimiter, NearVerdictCache, Ticks, VerdictCache
     from keystile.records import KeyRecord, Owner
+    from keystile.verdicts import Known, ReusableJwt
 
 _COSTLY = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET})
 _RACES = 3  # look-ups in a row that may each lose to a change before we give up
@@ -50,6 +52,7 @@ class Verifier:
     chores: Chores
     auditor: Auditor
     clock: Clock
+    ticks: Ticks
     flights: Flights[Verdict]
 
     async def verify(self, presented: str, context: RequestContext) -> Verdict:
@@ -58,8 +61,13 @@ class Verifier:
         The secret is proved before anything else about the record is looked at. Raises `CannotTellError` where
         nobody can say, and `TooManyFailuresError` where the address has spent its failures.
         """
+        name = self._name(presented)
+        known = self.standing(name)
         try:
-            verdict = self._known(presented)
+            if known is not None:
+                self._check_asked(known.verdict, context)
+                return known.verdict
+            verdict = self._kept(name)
             if verdict is None:
                 verdict = await self._prove(self.format.parse(presented), context)  # no I/O for a forged key
             self.judge(verdict, context)
@@ -67,13 +75,54 @@ class Verifier:
             self.auditor.refused(refusal, context)
             raise
         self.auditor.accepted(verdict, context)
+        self._let_stand(name, verdict)
         return verdict
+
+    def standing(self, name: bytes | None) -> Known | None:
+        """Return the verdict of that cache name if it was judged and audited a moment ago, and that still stands.
+
+        What can end it is compared here each time: silence of the log, anything it said since, and the clock. What
+        depends on the request is for the caller: see `decide_asked`.
+        """
+        known = self.near.known(name) if name is not None else None
+        if known is None or known.version != self.memory.version:
+            return None
+        now = self.ticks()
+        return known if now < known.stands_until and now < self.memory.vouches_until else None
+
+    def _let_stand(self, name: bytes | None, verdict: Verdict) -> None:
+        """Remember that *verdict*, just judged, allows the key: until something could make that untrue."""
+        known = self.near.known(name) if name is not None else None
+        if known is None or known.verdict is not verdict:
+            return  # none is kept, or a newer one by now
+        seconds = min(
+            AUDITED_EVERY,
+            self.freshness.remaining(verdict),
+            verdict.seconds_to_expiry(self.clock()),
+            self.memory.seconds_to_kill(verdict.record.key_id, verdict.record.gen, self.clock().timestamp()),
+        )
+        known.version, known.stands_until = self.memory.version, self.ticks() + seconds
 
     def judge(self, verdict: Verdict, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the key may be used for this request, now."""
         reason = decide(verdict.record, verdict.owner, context, self.clock())
         if reason is not None:
             raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
+
+    def known(self, presented: str) -> Known | None:
+        """Return what this process keeps of a *presented* key, whether or not it still counts."""
+        name = self._name(presented)
+        return None if name is None else self.near.known(name)
+
+    def keep_jwt(self, presented: str, verdict: Verdict, jwt: ReusableJwt) -> Verdict:
+        """Keep with *verdict*, here and for other processes, a JWT that was made from it; return both as one."""
+        with_jwt = replace(verdict, jwt=jwt)
+        known = self.known(presented)
+        if known is not None and known.verdict is verdict:
+            known.verdict = with_jwt
+        key = self.format.parse(presented)
+        self.chores.add(("jwt", key.name), lambda: self.far.put(key, with_jwt))
+        return with_jwt
 
     def check_floor(self, owner: Owner, record: KeyRecord, floor: Floor | None) -> None:
         """Refuse a record below its floor, and see to it that what was undone is written again.
@@ -90,18 +139,26 @@ class Verifier:
         if self.memory.is_killed(record.key_id, record.gen, self.clock().timestamp()):
             raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=owner.username)
 
-    def _known(self, presented: str) -> Verdict | None:
-        if len(presented) > MAX_KEY_BYTES or not presented.isascii():
-            return None
-        verdict = self.near.peek(self.format.name(presented.encode()))
+    def _name(self, presented: str) -> bytes | None:
+        """Return the cache name of what could be a key, None for what cannot be one."""
+        return self.format.name(presented.encode()) if len(presented) <= MAX_KEY_BYTES and presented.isascii() else None
+
+    def _check_asked(self, verdict: Verdict, context: RequestContext) -> None:
+        reason = decide_asked(verdict.record, context)
+        if reason is not None:
+            raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
+        self.auditor.accepted_again()
+
+    def _kept(self, name: bytes | None) -> Verdict | None:
+        verdict = self.near.peek(name) if name is not None else None
         return verdict if verdict is not None and self.freshness.counts(verdict) else None
 
     async def _prove(self, key: ApiKey, context: RequestContext) -> Verdict:
         self.negatives.check(key)
         cached = await self._cached(key)
         verdict = cached.verdict
-        if verdict is not None and self.freshness.counts(verdict) and not _is_below(verdict, cached.floor):
-            await self.near.put(key, verdict)
+        if verdict is not None and self.freshness.counts_shared(verdict) and not _is_below(verdict, cached.floor):
+            self.near.keep(key.name, verdict)
             return verdict
         try:
             return await self._look_up(key, context, cached.floor)
@@ -149,7 +206,7 @@ class Verifier:
         return self.slow_lane  # it is one of ours: its one query waits in line
 
     async def _cold(self, key: ApiKey, context: RequestContext, lane: Lane, floor: Floor | None) -> Verdict:
-        position, read_at = self.memory.position, self.clock().timestamp()
+        position = self.memory.position
         try:
             async with lane.turn(context.address):
                 position, read_at = self.memory.position, self.clock().timestamp()
@@ -162,7 +219,7 @@ class Verifier:
         record = found.proved.record
         self.check_floor(found.owner, record, floor or await self._floor(key, record))
         self.mender.heal(found)
-        return await self._keep(key, found, position, read_at)
+        return self._keep(key, found, position, read_at)
 
     async def _floor(self, key: ApiKey, record: KeyRecord) -> Floor | None:
         if key.key_id is not None:
@@ -176,17 +233,11 @@ class Verifier:
         except CannotTellError:
             return None
 
-    async def _keep(self, key: ApiKey, found: Found, position: Position, read_at: float) -> Verdict:
-        verdict = verdict_of(found.owner, found.proved.record, position, read_at)
-        await self.near.put(key, verdict)
+    def _keep(self, key: ApiKey, found: Found, position: Position, read_at: float) -> Verdict:
+        verdict = Verdict.of(found.owner, found.proved.record, position, read_at)
+        self.near.keep(key.name, verdict)
         self.chores.add(("cache", key.name), lambda: self.far.put(key, verdict))
         return verdict
-
-
-def verdict_of(owner: Owner, record: KeyRecord, position: Position, read_at: float) -> Verdict:
-    """Return the verdict on what was found, holding of the owner only what later decisions need."""
-    owner = replace(owner, records=(), unreadable=(), lookups=frozenset())
-    return Verdict(record=record, owner=owner, position=position, read_at=read_at)
 
 
 def _is_below(verdict: Verdict, floor: Floor | None) -> bool:

@@ -51,15 +51,16 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         raise RequestError("invalid_request", "the body is too large", status=413)
     try:
         async with asyncio.timeout(BODY_PATIENCE):
-            return await _read_all(receive)
+            return await _read_all(receive, None if announced is None else int(announced))
     except TimeoutError as error:
         raise RequestError("invalid_request", "the body did not come in time", status=408) from error
 
 
-async def _read_all(receive: Receive) -> bytes:
+async def _read_all(receive: Receive, announced: int | None) -> bytes:
     body = b""
     more = True
-    while more:
+    # The server would say in one more message that all has come: a wait of its own, in another thread.
+    while more and len(body) != announced:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)

@@ -12,7 +12,9 @@ from keystile.errors import RequestError
 from keystile.http.asgi import headers
 
 if TYPE_CHECKING:
-    from keystile.http.asgi import Scope
+    from collections.abc import Iterable
+
+    from keystile.http.asgi import Header, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,19 @@ def credential_of(scope: Scope) -> Credential | None:
     if len({credential.text for credential in found}) > 1:
         raise RequestError("invalid_request", "more than one credential")
     return found[-1] if found else None
+
+
+def sole_bearer(headers: Iterable[Header]) -> bytes | None:
+    """Return a bearer credential that is all these headers present, unparsed; None leaves it to `credential_of`."""
+    found = None
+    for name, value in headers:
+        if name == b"authorization":
+            if found is not None:
+                return None
+            found = value
+        elif name == b"x-api-key":
+            return None
+    return found[7:] if found is not None and found[:7] == b"Bearer " else None
 
 
 def _parse_authorization(value: str) -> Credential | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from keystile.errors import CannotTellError, KeyRefusedError, KeystileError, Reason, RequestError, TooManyFailuresError
@@ -23,31 +23,31 @@ BAD_SCOPE = json_answer(400, {"error": "invalid_scope", "error_description": "th
 _ASKED_TOO_MUCH = {Reason.AUDIENCE_DENIED: BAD_TARGET, Reason.SCOPE_DENIED: BAD_SCOPE}
 
 
-@dataclass(frozen=True, slots=True)
 class Contexts:
     """Makes the context of a request: what is known of it before anything is verified."""
 
-    rules: Rules
-    addresses: ClientAddresses
+    def __init__(self, rules: Rules, addresses: ClientAddresses) -> None:
+        self._rules = rules
+        self._addresses = addresses
+        self._ids = (f"{number:x}" for number in count(secrets.randbits(64)))
 
     def of(self, scope: Scope, door: str, **asked: object) -> RequestContext:
         """Return the context of the request in *scope* at that door, with what it asks for."""
         client = scope.get("client") or ("", 0)
         return RequestContext(
-            rules=self.rules,
+            rules=self._rules,
             door=door,
-            address=self.addresses.of(client[0], headers(scope, b"x-forwarded-for")),
+            address=self._addresses.of(client[0], headers(scope, b"x-forwarded-for")),
             method=scope["method"],
             path=scope["path"],
-            request_id=request_id(scope),
+            request_id=self._request_id(scope),
             **asked,  # type: ignore[arg-type]  # the callers name fields
         )
 
-
-def request_id(scope: Scope) -> str:
-    """Return the caller's `X-Request-Id` if it is harmless, else a fresh one."""
-    given = header(scope, b"x-request-id")
-    return given.decode() if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    def _request_id(self, scope: Scope) -> str:
+        """Return the caller's `X-Request-Id` if it is harmless, else one of our own: unique, and no secret."""
+        given = header(scope, b"x-request-id")
+        return given.decode() if given and _REQUEST_ID.fullmatch(given) else next(self._ids)
 
 
 def answer_to(error: KeystileError, refusal: Answer) -> Answer:

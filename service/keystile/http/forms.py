@@ -42,7 +42,8 @@ class Form:
 
 def parse_form(scope: Scope, body: bytes) -> Form:
     """Read a form body, or raise `RequestError`; secrets in the query string are refused, they end up in logs."""
-    if any(name in _SECRETS for name, _ in parse_qsl(scope["query_string"].decode("latin-1"))):
+    query = scope["query_string"]
+    if query and any(name in _SECRETS for name, _ in parse_qsl(query.decode("latin-1"))):
         raise RequestError("invalid_request", "credentials in the query string")
     content_type = (header(scope, b"content-type") or b"").split(b";")[0].strip().lower()
     if content_type != _FORM:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keystile.claims import parse_resource, parse_scope
@@ -20,27 +20,22 @@ if TYPE_CHECKING:
     from keystile.http.asgi import Answer, Receive, Scope, Send
     from keystile.http.doors import Contexts
     from keystile.http.forms import Form
-    from keystile.policy import RequestContext
 
-    Grant = Callable[[Form, Credential, RequestContext], Awaitable[Answer]]
+    Grant = Callable[[Form, Scope], Awaitable[Answer]]
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="keystile"')
 _REFUSED = json_answer(401, {"error": "invalid_client"}, _CHALLENGE)
 _NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
 
 
-@dataclass(frozen=True, slots=True)
 class TokenDoor:
-    """Exchanges a key for a fresh JWT."""
+    """Exchanges a key for a fresh JWT. *grants*: the grant types this door knows, and who answers them."""
 
-    verifier: Verifier
-    exchange: Exchange
-    contexts: Contexts
-
-    @property
-    def grants(self) -> dict[str, Grant]:
-        """The grant types this door knows, and who answers them."""
-        return {"client_credentials": self._client_credentials}
+    def __init__(self, verifier: Verifier, exchange: Exchange, contexts: Contexts) -> None:
+        self._verifier = verifier
+        self._exchange = exchange
+        self._contexts = contexts
+        self.grants: dict[str, Grant] = {"client_credentials": self._client_credentials}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -61,18 +56,19 @@ class TokenDoor:
         answer = self.grants.get(grant_type)
         if answer is None:
             raise RequestError("unsupported_grant_type", "see grant_types_supported in the metadata")
-        context = self.contexts.of(scope, "token")
-        return await answer(form, _one_way(form, scope), context)
+        return await answer(form, scope)
 
-    async def _client_credentials(self, form: Form, credential: Credential, context: RequestContext) -> Answer:
-        asked = replace(
-            context,
+    async def _client_credentials(self, form: Form, scope: Scope) -> Answer:
+        credential = _one_way(form, scope)
+        context = self._contexts.of(
+            scope,
+            "token",
             client_id=credential.client_id,
             audience=_audience(form),
             scopes=parse_scope(form.one("scope") or ""),
         )
-        verdict = await self.verifier.verify(credential.text, asked)
-        minted = await self.exchange.mint(verdict, asked)
+        verdict = await self._verifier.verify(credential.text, context)
+        minted = await self._exchange.mint(verdict, context)
         document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
         if minted.granted.scopes:
             document["scope"] = " ".join(minted.granted.scopes)

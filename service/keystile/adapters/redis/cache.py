@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keystile.adapters.redis.floors import floor_name, read_floor
-from keystile.errors import RecordTooLargeError
+from keystile.adapters.redis.reads import Reads
 from keystile.ports import Cached
 from keystile.verdicts import Verdict
 
@@ -39,32 +39,28 @@ class RedisVerdictCache:
         self, link: RedisLink, peppers: Peppers, ttl: timedelta, *, on_tampering: Callable[[str], None]
     ) -> None:
         self._link = link
+        self._reads = Reads(link)
         self._peppers = peppers
         self._ttl_ms = int(ttl.total_seconds() * 1000)
         self._on_tampering = on_tampering
 
     async def get(self, key: ApiKey) -> Cached:
         """Return what is known of *key*; without a key id its floor is not, until `floor` is asked for it."""
-        # MGET even for one: a value of another type is then absent instead of an error.
         if key.key_id is None:
-            (sealed,) = await self._link.command("MGET", verdict_name(key))
+            (sealed,) = await self._reads.get(verdict_name(key))
             return Cached(self._open(key, sealed))
-        sealed, floor = await self._link.command("MGET", verdict_name(key), floor_name(key.key_id))
+        sealed, floor = await self._reads.get(verdict_name(key), floor_name(key.key_id))
         return Cached(self._open(key, sealed), self._read_floor(key.key_id, floor))
 
     async def put(self, key: ApiKey, verdict: Verdict) -> None:
-        """Keep *verdict*; one whose record is too large to be written anywhere is not kept."""
-        try:
-            text = verdict.to_text()
-        except RecordTooLargeError:
-            return
+        """Keep *verdict*."""
         nonce = secrets.token_bytes(_NONCE)
-        sealed = nonce + self._seal(key).encrypt(nonce, text.encode(), _associated(key))
+        sealed = nonce + self._seal(key).encrypt(nonce, verdict.to_text().encode(), _associated(key))
         await self._link.command("SET", verdict_name(key), sealed, "PX", self._ttl_ms)
 
     async def floor(self, key_id: str) -> Floor | None:
         """Return the floor of that key."""
-        (stored,) = await self._link.command("MGET", floor_name(key_id))
+        (stored,) = await self._reads.get(floor_name(key_id))
         return self._read_floor(key_id, stored)
 
     def _open(self, key: ApiKey, sealed: bytes | None) -> Verdict | None:
@@ -72,7 +68,7 @@ class RedisVerdictCache:
             return None
         try:
             text = self._seal(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(key))
-            verdict = Verdict.from_text(text.decode())
+            verdict = Verdict.from_text(text)
         except (InvalidTag, ValueError, KeyError, TypeError):
             self._on_tampering(f"a cached verdict of {key.tag} does not open")
             return None

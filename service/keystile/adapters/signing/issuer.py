@@ -1,10 +1,13 @@
-"""The local token issuer: PyJWT over key files."""
+"""The local token issuer: signs with prepared keys, checks with PyJWT."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import jwt
+
+from keystile.adapters.signing.jws import JwsSigner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +23,9 @@ class LocalTokenIssuer:
 
     def __init__(self, issuer: str, keys: Sequence[SigningKey]) -> None:
         self._issuer = issuer
-        self._signing = keys[0]
-        self._by_kid = {key.kid: key for key in keys}
+        self._signer = JwsSigner(keys[0], {"kid": keys[0].kid, "typ": _TYPE})
+        self._kid = keys[0].kid
+        self._by_kid = {key.kid: (key, key.private.public_key()) for key in keys}
 
     @property
     def issuer(self) -> str:
@@ -30,19 +34,22 @@ class LocalTokenIssuer:
 
     async def mint(self, claims: dict[str, Any]) -> str:
         """See `TokenIssuer.mint`."""
-        key = self._signing
-        return jwt.encode(claims, key.private, algorithm=key.algorithm, headers={"typ": _TYPE, "kid": key.kid})
+        return self._signer.sign(claims)
+
+    def maker(self, audience: str) -> str:
+        """See `TokenIssuer.maker`."""
+        return hashlib.sha256(f"{self._issuer} {audience} {self._kid}".encode()).hexdigest()[:16]
 
     def verify(self, token: str) -> dict[str, Any] | None:
         """See `TokenIssuer.verify`."""
         try:
             header = jwt.get_unverified_header(token)
-            key = self._by_kid[header["kid"]]
+            key, public = self._by_kid[header["kid"]]
             if header.get("typ") != _TYPE:
                 return None
             return jwt.decode(
                 token,
-                key.private.public_key(),
+                public,
                 algorithms=[key.algorithm],
                 issuer=self._issuer,
                 options={"require": _REQUIRED, "verify_aud": False},
@@ -52,4 +59,4 @@ class LocalTokenIssuer:
 
     def jwks(self) -> dict[str, Any]:
         """See `TokenIssuer.jwks`."""
-        return {"keys": [key.public_jwk for key in self._by_kid.values()]}
+        return {"keys": [key.public_jwk for key, _ in self._by_kid.values()]}
