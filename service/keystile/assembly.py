@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Directory,
         FailureLimiter,
         IndexStore,
+        Journal,
         Leases,
         NearVerdictCache,
         OwnerEvents,
@@ -65,6 +66,7 @@ class Backend:
 
     directory: Directory
     log: ChangeLog
+    journal: Journal
     limiter: FailureLimiter
     near: NearVerdictCache
     tokens: TokenIssuer
@@ -152,7 +154,9 @@ class Assembly:
             always_bcrypt=settings.always_bcrypt,
             older_secret=settings.older_secret,
         )
-        self._deaths = Deaths(directory=backend.directory, follower=self._follower, auditor=auditor, clock=now)
+        self._deaths = Deaths(
+            directory=backend.directory, follower=self._follower, journal=backend.journal, auditor=auditor, clock=now
+        )
         self._mender = Mender(backend.directory, self._chores, self._deaths)
         self._near = backend.near
         self._index = self._make_index(peppers)
@@ -177,6 +181,8 @@ class Assembly:
         """Follow the log, the events and the audit's clock until the deployment closes."""
         self._spawn("change log", self._follower.run)
         self._spawn("audit", self._auditor.run)
+        self._spawn("journal", lambda: self._deaths.keep_obeying(self._memory))
+        self._spawn("journal to finish", self._deaths.keep_finishing)
         backend = self._backend
         if backend.own_events is not None:
             watch = EventWatch(backend.own_events, self._memory, ticks=time.monotonic)
@@ -280,7 +286,9 @@ class Assembly:
             negatives=Negatives(self._memory, ticks=time.monotonic),
             limiter=backend.limiter,
             lane=Lane(running=16, waiting=1_000, per_caller=500),
-            slow_lane=Lane(running=2, waiting=100, per_caller=10),
+            # Long, so that a flood waits instead of coming again at once, and slow: one look-up at a time, and four
+            # times as long without any.
+            slow_lane=Lane(running=1, waiting=1_000, per_caller=100, rest=4.0),
             unstamped_lane=Lane(running=4, waiting=200, per_caller=self._settings.failures_per_minute),
             mender=self._mender,
             chores=self._chores,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from keystile.changes import Change, Floor, PollMark, Position
@@ -145,6 +146,29 @@ class ChangeLog(Protocol):
 
     async def read(self, after: Position | None) -> LogPage:
         """Return what was appended after that position; None: all that is kept. Raises `CannotTellError`."""
+        ...
+
+
+class Journal(Protocol):
+    """Deaths that were accepted while directory or log were away, on this machine's disk: for its processes alone.
+
+    Trusted to keep what it acknowledged over any crash. Every method raises `CannotTellError` where the disk fails.
+    """
+
+    async def add(self, change: Change) -> None:
+        """Keep *change*, in place of an earlier one of that key; durable when this returns."""
+        ...
+
+    async def entries(self) -> tuple[Change, ...]:
+        """Return what is kept."""
+        ...
+
+    async def remove(self, change: Change) -> None:
+        """Forget what is kept for that key: it is known where it has to be."""
+        ...
+
+    def turn(self) -> AbstractContextManager[bool]:
+        """Tell, while the block runs, whether it is for us to finish what is kept: for one process at a time."""
         ...
 
 

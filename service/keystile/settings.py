@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8400, ge=1, le=65535, description="port to listen on")
     workers: int = Field(1, ge=1, le=64, description="worker processes")
+    drain: Duration = Field(
+        timedelta(seconds=1), description="from SIGTERM, seen in `/readyz`, to the end of accepting"
+    )
     issuer: str = Field("", description="public base URL, with a path; default `http://127.0.0.1:{port}/sts`")
     issuer_kind: Literal["local"] = Field("local", description="who signs JWTs: `local` is all there is yet")
     default_audience: str = Field("", description="`aud` where none is asked; default `{issuer}/default`")

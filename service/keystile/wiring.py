@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from keystile.adapters.audit import JsonLinesAuditLog
+from keystile.adapters.journal import FileJournal
 from keystile.adapters.keycloak.access import ClientAccess, Credentials
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.directory import KeycloakDirectory
@@ -81,7 +82,7 @@ async def open_deployment(settings: Settings, *, serving: bool = False) -> Async
         yield parts.deployment()
 
 
-async def _open_embedded(settings: Settings, peppers: Peppers, _auditor: Auditor, stack: AsyncExitStack) -> Backend:
+async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor, stack: AsyncExitStack) -> Backend:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = SqliteDatabase(settings.data_dir / "keystile.db")
     await database.open()
@@ -89,6 +90,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, _auditor: Auditor
     return Backend(
         directory=SqliteDirectory(database),
         log=SqliteChangeLog(database, peppers, retention=_LOG_RETENTION),
+        journal=_journal(settings, peppers, auditor),
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
         near=_near(settings),
         tokens=_tokens(settings),
@@ -116,6 +118,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
     return Backend(
         directory=directory,
         log=RedisChangeLog(link, peppers, retention=_LOG_RETENTION),
+        journal=_journal(settings, peppers, auditor),
         limiter=RedisFailureLimiter(
             link, peppers.current.tag, near_limiter, client_of, failures=settings.failures_per_minute
         ),
@@ -129,6 +132,10 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         breakers=breakers,
         refresh_realm=directory.refresh_realm,
     )
+
+
+def _journal(settings: Settings, peppers: Peppers, auditor: Auditor) -> FileJournal:
+    return FileJournal(settings.data_dir / "journal", peppers, alert=auditor.alert)
 
 
 def _near(settings: Settings) -> InProcessVerdictCache:

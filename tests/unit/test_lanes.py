@@ -84,3 +84,14 @@ async def test_caller_who_leaves_the_line_frees_its_place() -> None:
                 await waiting
     async with lane.turn("b"):
         pass
+
+
+async def test_a_place_rests_as_long_as_it_was_told() -> None:
+    """After a turn the place stays empty for a multiple of its length, so that a flood leaves most to others."""
+    loop = asyncio.get_running_loop()
+    lane = Lane(running=1, waiting=10, per_caller=10, rest=3.0)
+    async with lane.turn("192.0.2.1"):
+        await asyncio.sleep(0.05)
+    left_at = loop.time()
+    async with lane.turn("192.0.2.1"):
+        assert loop.time() - left_at >= 0.14

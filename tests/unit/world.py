@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
+from keystile.adapters.journal import FileJournal
 from keystile.adapters.memory.cache import InProcessVerdictCache
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.memory.log import InProcessChangeLog
@@ -72,6 +73,7 @@ class World:
     store: SqliteDirectory
     directory: WatchedDirectory
     log: InProcessChangeLog
+    journal: FileJournal
     far: WatchedCache
     audit: KeptAudit
     tokens: LocalTokenIssuer
@@ -101,7 +103,9 @@ class World:
         near = InProcessVerdictCache(2 * TTL, ticks=self.time.ticks)
         auditor = Auditor(self.audit, ticks=self.time.ticks)
         chores = Chores()
-        deaths = Deaths(directory=self.store, follower=follower, auditor=auditor, clock=self.time.now)
+        deaths = Deaths(
+            directory=self.store, follower=follower, journal=self.journal, auditor=auditor, clock=self.time.now
+        )
         prover = Prover(peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4)
         key_format = KeyFormat(peppers, stamps=stamps, older=True)
         verifier = Verifier(
@@ -206,6 +210,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         store=store,
         directory=WatchedDirectory(store),
         log=log,
+        journal=FileJournal(folder / "journal", PEPPERS, alert=lambda _: None),
         far=WatchedCache(InProcessVerdictCache(2 * TTL, floors=log.floors, ticks=time.ticks)),
         audit=KeptAudit(),
         tokens=LocalTokenIssuer(ISSUER, [load_or_make(folder, "EdDSA")]),

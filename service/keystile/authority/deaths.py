@@ -1,4 +1,4 @@
-"""The death of keys: said in the change log, written into the directory, written again where it was undone."""
+"""The death of keys: said in the change log, written into the directory, kept in the journal while either is away."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from keystile.authority.follower import Follower
     from keystile.authority.memory import ChangeMemory
     from keystile.changes import Floor
-    from keystile.ports import Clock, Directory
+    from keystile.ports import Clock, Directory, Journal
     from keystile.records import KeyRecord, Owner
 
 _log = structlog.get_logger(__name__)
 _AGAIN = 0.5  # seconds between attempts
-_ATTEMPTS = 10
+_LOOK = 0.2  # seconds between looks into the journal: what it holds is obeyed on this machine within 1 s
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
@@ -42,21 +42,23 @@ class Deaths:
 
     directory: Directory
     follower: Follower
+    journal: Journal
     auditor: Auditor
     clock: Clock
 
     async def revoke(self, key_id: str, *, reason: RevocationReason, revoked_by: str) -> RevokedKey:
         """Revoke a key for ever: said first, so that it bites at once, then written. Twice is as good as once.
 
-        While the directory is away the word stands alone, and `write_pending` follows. Raises `KeyUnknownError`, or
-        `CannotTellError` if the death could be neither said nor written.
+        While the directory is away the word stands alone, in the log, in the journal or in both, and is written later.
+        Raises `KeyUnknownError`, or `CannotTellError` if the death could be neither said, nor written, nor kept.
         """
         if not _KEY_ID.fullmatch(key_id):
             raise KeyUnknownError("this is no key id")
         try:
             holders = await self.holders(key_id)
         except CannotTellError:
-            await self.follower.announce(self._death(key_id, None, reason, pending=True))
+            death = self._death(key_id, None, reason, pending=True)
+            await self._accept(death, said=await self._try_to_say(death))
             self._audit("pending", key_id, None, reason, revoked_by)
             return RevokedKey(key_id, None)
         if not holders:
@@ -93,6 +95,46 @@ class Deaths:
                 _log.warning("a death cannot be written yet", why=str(error))
             await asyncio.sleep(_AGAIN)
 
+    async def keep_obeying(self, memory: ChangeMemory) -> None:
+        """Obey the journal, again and again, until cancelled."""
+        while True:
+            try:
+                await self.obey_journal(memory)
+            except CannotTellError as error:
+                _log.warning("the journal cannot be read", why=str(error))
+            await asyncio.sleep(_LOOK)
+
+    async def obey_journal(self, memory: ChangeMemory) -> None:
+        """Refuse, in this process, every key whose death the journal keeps. Raises `CannotTellError`."""
+        for death in await self.journal.entries():
+            memory.obey(death)
+
+    async def keep_finishing(self) -> None:
+        """Write and say what the journal keeps, again and again, until cancelled."""
+        while True:
+            try:
+                await self.finish_journal()
+            except CannotTellError as error:
+                _log.info("what the journal keeps cannot be finished yet", why=str(error))
+            await asyncio.sleep(_AGAIN)
+
+    async def finish_journal(self) -> None:
+        """Write and say what the journal keeps. Raises `CannotTellError` while directory or log are away."""
+        with self.journal.turn() as ours:
+            for death in await self.journal.entries() if ours else ():
+                await self._finish(death)
+
+    async def _finish(self, death: Change) -> None:
+        written = replace(death, pending=False)
+        if death.pending:
+            try:
+                await self._write_pending(death)
+            except ChangeRefusedError as error:  # one that cannot be written must not stand before the others
+                self.auditor.alert(f"the death of key {death.key_id} cannot be written: {error}")
+            await self.journal.add(written)
+        await self.follower.announce(written)
+        await self.journal.remove(written)
+
     async def restore(self, floor: Floor, owner: Owner) -> None:
         """Write again the death that *floor* remembers: somebody saved a page from before it."""
         if not floor.dead:
@@ -125,20 +167,29 @@ class Deaths:
         try:
             await self._write(owner.id, death)
         except CannotTellError:
-            if not said:
-                raise
+            await self._accept(death, said=said)
             self._audit("pending", key_id, owner, reason, revoked_by)
             return RevokedKey(key_id, None)
-        await self._say_at_last(replace(death, pending=False))
+        await self._say_written(replace(death, pending=False))
         self._audit("done", key_id, owner, reason, revoked_by)
         return RevokedKey(key_id, await self._held(owner, key_id))
 
-    async def _say_at_last(self, death: Change) -> None:
-        for _ in range(_ATTEMPTS):
-            if await self._try_to_say(death):
-                return
-            await asyncio.sleep(_AGAIN)
-        self.auditor.alert(f"the death of key {death.key_id} is written, but the change log did not take it")
+    async def _accept(self, death: Change, *, said: bool) -> None:
+        """Keep a death that could not be written; it is accepted if the log took it, or the journal does."""
+        try:
+            await self.journal.add(death)
+        except CannotTellError as error:
+            if not said:
+                raise
+            self.auditor.alert(f"the death of key {death.key_id} stands in the change log alone: {error}")
+
+    async def _say_written(self, death: Change) -> None:
+        if await self._try_to_say(death):
+            return
+        try:
+            await self.journal.add(death)  # whoever follows it says it when the log answers again
+        except CannotTellError as error:
+            self.auditor.alert(f"the death of key {death.key_id} is written, and nobody could be told: {error}")
 
     async def _write_pending(self, death: Change) -> None:
         holders = await self.holders(death.key_id)

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 class Lane:
     """At most *running* turns at a time, *waiting* callers in line, *per_caller* of them from one address.
 
-    Whoever has waited *patience* seconds, or finds the line full, is told to come again.
+    Whoever has waited *patience* seconds, or finds the line full, is told to come again. After a turn its place stays
+    empty for *rest* times as long as the turn took: of what the directory can do, the rest is for others.
     """
 
-    def __init__(self, *, running: int, waiting: int, per_caller: int, patience: float = 3.0) -> None:
+    def __init__(
+        self, *, running: int, waiting: int, per_caller: int, patience: float = 3.0, rest: float = 0.0
+    ) -> None:
+        self._rest = rest
         self._places = asyncio.Semaphore(running)
         self._room = running + waiting
         self._per_caller = per_caller
@@ -36,10 +40,15 @@ class Lane:
         self._callers[caller] += 1
         try:
             await self._wait()
+            loop = asyncio.get_running_loop()
+            began_at = loop.time()
             try:
                 yield
             finally:
-                self._places.release()
+                if self._rest:
+                    loop.call_later((loop.time() - began_at) * self._rest, self._places.release)
+                else:
+                    self._places.release()
         finally:
             self._callers[caller] -= 1
             self._callers += Counter()  # drops callers at zero: the counter stays as small as the line

@@ -116,7 +116,8 @@ class ChangeMemory:
 
     def obey(self, change: Change) -> None:
         """Take in a kill that the log may not know yet."""
-        if self._kills.get(change.key_id) != change:
+        known = self._kills.get(change.key_id)
+        if known is None or known.kills_below < change.kills_below:
             self._kill(change)
             self.version += 1
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keystile.http.addresses import ClientAddresses
 from keystile.http.app import create_app
@@ -16,6 +18,8 @@ from keystile.http.verify_door import VerifyDoor
 from keystile.wiring import open_deployment
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from quart import Quart
 
     from keystile.assembly import Deployment
@@ -24,8 +28,10 @@ if TYPE_CHECKING:
     from keystile.settings import Settings
 
 _log = logging.getLogger(__name__)
+DRAIN = signal.SIGUSR1  # from the parent process to its workers: the end is near
 _NO_PATH = json_answer(400, {"error": "invalid_request"})
 _BROKEN = json_answer(500, {"error": "server_error"})
+_DRAINING = json_answer(503, {"status": "draining"}, (b"retry-after", b"1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Front:
         self._below_verify = f"{settings.issuer_path}/verify/"
         self._doors: Doors | None = None
         self._app: Quart | None = None
+        self._draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -70,6 +77,11 @@ class Front:
 
     async def _serve(self, doors: Doors, app: Quart, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
+        if self._draining:
+            send = _closing(send)
+            if path == "/readyz":
+                await _DRAINING.send(send)
+                return
         try:
             if path == self._verify_path or path.startswith(self._below_verify):
                 await doors.verify(scope, receive, send)
@@ -94,6 +106,20 @@ class Front:
                 _log.exception("start-up failed")
                 await send({"type": "lifespan.startup.failed", "message": "see the log"})
                 return
+            asyncio.get_running_loop().add_signal_handler(DRAIN, self.drain)
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
+
+    def drain(self) -> None:
+        """Send no more requests here: say so, and close connections as their answers go out."""
+        self._draining = True
+
+
+def _closing(send: Send) -> Send:
+    async def closing(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await send(message)
+
+    return closing

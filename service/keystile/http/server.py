@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 from granian import Granian
@@ -10,7 +13,7 @@ from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 
 from keystile.errors import ConfigurationError
-from keystile.http.front import Front
+from keystile.http.front import DRAIN, Front
 from keystile.logs import configure_logs
 from keystile.settings import load_settings
 from keystile.wiring import check_files
@@ -23,7 +26,7 @@ _MAX_BUFFER = 32_768  # bytes of headers and body read ahead
 _FREE_PORT = "KEYSTILE_PORT to a free one"
 _BACKLOG = 4_096  # connections the kernel holds until one is taken up
 _CONNECTIONS = 10_000  # of one worker; idle ones cost little, and must not keep others out
-_DRAIN = 15  # seconds a worker may take to finish what it has begun
+_LAST_WORDS = 15  # seconds a worker may take to finish what it has begun
 
 
 def create() -> Front:
@@ -36,7 +39,8 @@ def serve(settings: Settings) -> None:
     """Serve until told to stop. Raises `ConfigurationError` if the port is taken."""
     check_port(settings)
     check_files(settings)
-    Granian(
+    signal.signal(DRAIN, signal.SIG_IGN)  # inherited: a worker that still starts up is not ended by it
+    server = Granian(
         "keystile.http.server:create",
         factory=True,
         interface=Interfaces.ASGI,
@@ -48,9 +52,22 @@ def serve(settings: Settings) -> None:
         backpressure=_CONNECTIONS,
         log_level="warning",  # type: ignore[arg-type]  # granian's enum takes its value
         http1_settings=HTTP1Settings(header_read_timeout=_HEADER_TIMEOUT_MS, max_buffer_size=_MAX_BUFFER),
-        workers_kill_timeout=_DRAIN,
+        workers_kill_timeout=_LAST_WORDS,
         respawn_failed_workers=True,
-    ).serve()
+    )
+
+    parent = os.getpid()
+
+    def drain(signum: int, frame: object) -> None:
+        """Tell the workers that the end is near, and stop them later: balancers see it in `/readyz` meanwhile."""
+        if os.getpid() != parent:
+            return  # a worker that has no handlers of its own yet
+        for worker in server.wrks:
+            os.kill(worker.inner.pid, DRAIN)  # type: ignore[union-attr]  # processes, as we run it
+        threading.Timer(settings.drain.total_seconds(), server.signal_handler_interrupt, (signum, frame)).start()
+
+    server.on_startup(lambda: signal.signal(signal.SIGTERM, drain))  # somebody at a keyboard does not wait
+    server.serve()
 
 
 def check_port(settings: Settings) -> None:

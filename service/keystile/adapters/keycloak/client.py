@@ -12,7 +12,7 @@ from keycloak.exceptions import KeycloakGetError, raise_error_from_response
 
 from keystile.adapters.keycloak.alerts import Alerts
 from keystile.adapters.keycloak.connection import MendedConnection
-from keystile.adapters.keycloak.failures import NothingDoneError, RoleMissingError, meaning_of
+from keystile.adapters.keycloak.failures import CredentialsRefusedError, NothingDoneError, RoleMissingError, meaning_of
 from keystile.authority.breaker import Breaker
 from keystile.errors import CannotTellError, ChangeRefusedError, OwnerUnknownError
 
@@ -112,6 +112,8 @@ class KeycloakClient:
                 answer = await method(*arguments, **named)
         except (TimeoutError, CannotTellError, TypeError, ValueError) as error:
             self._breaker.failed()
+            if isinstance(error, CredentialsRefusedError):
+                self._alert(str(error))
             if isinstance(error, CannotTellError):
                 raise
             raise CannotTellError("Keycloak did not answer in time, or not as itself") from error

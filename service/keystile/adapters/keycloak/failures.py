@@ -23,12 +23,18 @@ class RoleMissingError(NothingDoneError):
     """Keycloak refuses us for want of a role."""
 
 
+class CredentialsRefusedError(NothingDoneError):
+    """Keycloak refuses our client itself: its secret was changed, or it is gone."""
+
+
 def token_refused(error: KeycloakError, client_id: str) -> NothingDoneError:
     """Return what it means that no token could be had; whatever we wanted to do with it was not sent."""
     if isinstance(error, KeycloakConnectionError):
         return NothingDoneError(f"Keycloak gave {client_id} no token: {_cause(error)}")
-    hint = "; are its name, its secret and the realm right?" if _is_refusal(error) else ""
-    return NothingDoneError(f"Keycloak gave {client_id} no token: it answered {error.response_code}{hint}")
+    what = f"Keycloak gave {client_id} no token: it answered {error.response_code}"
+    if not _is_refusal(error):
+        return NothingDoneError(what)
+    return CredentialsRefusedError(f"{what}; are its name, its secret and the realm right?")
 
 
 def meaning_of(error: KeycloakError, client_id: str, needs: str) -> KeystileError:

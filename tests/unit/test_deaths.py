@@ -1,0 +1,138 @@
+"""A death is accepted where it can be kept, obeyed at once, and finished when what was away answers again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from keystile.errors import CannotTellError, KeyRefusedError, Reason
+from keystile.records import RevocationReason, Status
+
+if TYPE_CHECKING:
+    from keystile.authority.deaths import Deaths, RevokedKey
+    from keystile.authority.lifecycle import IssuedKey
+    from unit.world import World
+
+
+async def away(*_: object, **__: object) -> NoReturn:
+    raise CannotTellError("away")
+
+
+def deaths_of(world: World, *, log: bool = True, directory: bool = True) -> Deaths:
+    """Return the place where keys die, as an operator on the same machine has it, with some of it out of reach."""
+    gone: dict[str, Any] = {}
+    if not log:
+        gone["follower"] = _Mute()
+    if not directory:
+        gone["directory"] = _Away()
+    return replace(world.here.lifecycle.deaths, **gone)
+
+
+class _Mute:
+    announce = staticmethod(away)
+
+
+class _Away:
+    find = owner = owners = update = staticmethod(away)
+
+
+async def revoke(deaths: Deaths, issued: IssuedKey) -> RevokedKey:
+    return await deaths.revoke(issued.record.key_id, reason=RevocationReason.KEY_COMPROMISE, revoked_by="test")
+
+
+async def status(world: World, issued: IssuedKey) -> Status:
+    owner = await world.store.owner(issued.owner.id)
+    assert owner is not None
+    record = owner.record(issued.record.key_id)
+    assert record is not None
+    return record.status
+
+
+async def test_with_everything_away_the_journal_takes_the_death(world: World) -> None:
+    """Neither log nor directory: the death is kept, obeyed on this machine, and finished by a server here."""
+    issued = await world.issue()
+    await world.verify(issued.key)
+    revoked = await revoke(deaths_of(world, log=False, directory=False), issued)
+    assert revoked.held is None
+    await world.here.lifecycle.deaths.obey_journal(world.here.memory)
+    with pytest.raises(KeyRefusedError):
+        await world.verify(issued.key)
+    assert await status(world, issued) is Status.ACTIVE
+    await world.here.lifecycle.deaths.finish_journal()
+    assert await status(world, issued) is Status.REVOKED
+    assert await world.journal.entries() == ()
+    assert world.log.floors[issued.record.key_id].dead
+
+
+async def test_with_the_directory_away_log_and_journal_take_it(world: World) -> None:
+    """A pending death stands in both: whichever is lost, the other finishes it."""
+    issued = await world.issue()
+    revoked = await revoke(deaths_of(world, directory=False), issued)
+    assert revoked.held is None
+    (kept,) = await world.journal.entries()
+    assert (kept.key_id, kept.pending, kept.dead) == (issued.record.key_id, True, True)
+    assert world.log.floors[issued.record.key_id].dead
+
+
+async def test_with_the_log_away_it_is_written_and_said_later(world: World) -> None:
+    """The record is revoked at once; the journal remembers that the log was not told."""
+    issued = await world.issue()
+    revoked = await revoke(deaths_of(world, log=False), issued)
+    assert revoked.held is not None
+    assert await status(world, issued) is Status.REVOKED
+    (kept,) = await world.journal.entries()
+    assert not kept.pending
+    await world.here.lifecycle.deaths.finish_journal()
+    assert world.log.floors[issued.record.key_id].dead
+    assert await world.journal.entries() == ()
+
+
+async def test_a_death_nobody_keeps_is_not_accepted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log, directory and disk gone: the operator is told to try again."""
+    issued = await world.issue()
+    monkeypatch.setattr(world.journal, "add", away)
+    with pytest.raises(CannotTellError):
+        await revoke(deaths_of(world, log=False, directory=False), issued)
+
+
+async def test_a_full_disk_does_not_stop_what_the_log_took(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the two is enough; the other's failure is an alert."""
+    issued = await world.issue()
+    monkeypatch.setattr(world.journal, "add", away)
+    assert (await revoke(deaths_of(world, directory=False), issued)).held is None
+    assert [event.event for event in world.audit.events][-2:] == ["alert", "key_revoked"]
+
+
+async def test_nothing_is_finished_while_something_is_away(world: World) -> None:
+    """What cannot be written or said stays in the journal, however often it is tried."""
+    issued = await world.issue()
+    await revoke(deaths_of(world, log=False, directory=False), issued)
+    for gone in (deaths_of(world, directory=False), deaths_of(world, log=False)):
+        with pytest.raises(CannotTellError):
+            await gone.finish_journal()
+        assert len(await world.journal.entries()) == 1
+    assert await status(world, issued) is Status.REVOKED
+
+
+async def test_a_key_nobody_has_leaves_the_journal_too(world: World) -> None:
+    """A slip of the pen made during an outage does not stay for ever."""
+    await deaths_of(world, log=False, directory=False).revoke(
+        "aaaaaaaaaaaa", reason=RevocationReason.UNSPECIFIED, revoked_by="test"
+    )
+    await world.here.lifecycle.deaths.finish_journal()
+    assert await world.journal.entries() == ()
+    assert [event.outcome for event in world.audit.events] == ["pending", "no_such_key"]
+
+
+async def test_a_death_in_the_journal_refuses_what_only_stale_trust_would_accept(world: World) -> None:
+    """With the directory away a known key is answered for a while, but not one that was revoked here."""
+    issued = await world.issue()
+    await world.verify(issued.key)
+    await revoke(deaths_of(world, log=False, directory=False), issued)
+    await world.here.lifecycle.deaths.obey_journal(world.here.memory)
+    world.directory.down = True
+    with pytest.raises(KeyRefusedError) as refused:
+        await world.verify(issued.key)
+    assert refused.value.reason is Reason.REVOKED
