@@ -135,3 +135,30 @@ async def test_a_key_that_stands_is_asked_what_the_request_asks(
     with pytest.raises(KeyRefusedError) as refused:
         await world.verify(issued.key, **asked)
     assert refused.value.reason is reason
+
+
+async def test_while_the_directory_is_away_it_is_asked_once_a_second(world: World) -> None:
+    """A stale verdict stands for a second, so that an outage does not make every request of a known key a look-up."""
+    issued = await known(world)
+    await world.pass_time(1_000)
+    world.directory.down = True
+    finds = len(world.directory.finds)
+    for _ in range(5):
+        await world.verify(issued.key)
+    assert len(world.directory.finds) == finds + 1
+    await world.pass_time(1)
+    await world.verify(issued.key)
+    assert len(world.directory.finds) == finds + 2
+
+
+async def test_a_stale_verdict_of_another_process_is_kept_too(world: World) -> None:
+    """What the shared cache knows is asked for once, while the directory is away."""
+    issued = await world.issue()
+    await world.verify(issued.key)
+    await world.settle()
+    other = await world.start()
+    await world.pass_time(1_000)
+    world.directory.down = True
+    await world.verify(issued.key, other)
+    world.far.down = True
+    await world.verify(issued.key, other)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from keystile.verdicts import Known, ReusableJwt
 
 _COSTLY = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET})
+STALE_STANDS = 1.0  # seconds between two attempts to read a known key anew while the directory is away
 _RACES = 3  # look-ups in a row that may each lose to a change before we give up
 
 
@@ -95,9 +96,12 @@ class Verifier:
         known = self.near.known(name) if name is not None else None
         if known is None or known.verdict is not verdict:
             return  # none is kept, or a newer one by now
+        fresh = self.freshness.remaining(verdict)
+        if fresh <= 0 and self.freshness.counts_stale(verdict):
+            fresh = STALE_STANDS  # the directory was just asked in vain
         seconds = min(
             AUDITED_EVERY,
-            self.freshness.remaining(verdict),
+            fresh,
             verdict.seconds_to_expiry(self.clock()),
             self.memory.seconds_to_kill(verdict.record.key_id, verdict.record.gen, self.clock().timestamp()),
         )
@@ -173,6 +177,8 @@ class Verifier:
                 raise KeyRefusedError(Reason.REVOKED, key_id=key.key_id) from error
             stale = self.near.peek(key.name) or verdict
             if stale is not None and self.freshness.counts_stale(stale) and not _is_below(stale, cached.floor):
+                if self.near.peek(key.name) is not stale:
+                    self.near.keep(key.name, stale)
                 return stale
             raise
 

@@ -7,6 +7,7 @@ import stat
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from keystile.adapters.journal import FileJournal
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.adapters.keycloak.diagnosis import diagnose as diagnose_keycloak
@@ -27,7 +28,7 @@ def diagnose(settings: Settings) -> list[Finding]:
 
 
 async def _diagnose(settings: Settings) -> list[Finding]:
-    findings = [_peppers(settings), _data_dir(settings)]
+    findings = [_peppers(settings), _data_dir(settings), await _journal(settings)]
     if settings.store is Store.EMBEDDED:
         return [*findings, await _store(settings)]
     return [*findings, *await _redis(settings), *await _keycloak(settings)]
@@ -50,6 +51,20 @@ def _data_dir(settings: Settings) -> Finding:
     if mode & 0o022:
         return Finding(ok=False, what=f"others can write to {folder}", fix=f"chmod go-w {folder}")
     return Finding(ok=True, what=f"nobody else can write to {folder}")
+
+
+async def _journal(settings: Settings) -> Finding:
+    foreign: list[str] = []
+    try:
+        kept = await FileJournal(settings.data_dir / "journal", load_peppers(settings), alert=foreign.append).entries()
+    except KeystileError as error:
+        return Finding(ok=False, what=str(error), fix=f"see that {settings.data_dir} is readable")
+    if foreign:
+        return Finding(ok=False, what="; ".join(foreign), fix="look at it, and remove it")
+    if kept:
+        what = f"{len(kept)} revocations wait in the journal for Keycloak or Redis"
+        return Finding(ok=False, what=what, fix="keystile serve, on this data folder, finishes them when both answer")
+    return Finding(ok=True, what="no revocation waits in the journal")
 
 
 async def _store(settings: Settings) -> Finding:
