@@ -36,7 +36,7 @@ def shared_world(
 def faulty(shared_world: FaultyWorld) -> Iterator[FaultyWorld]:
     """Return the deployment, whole; nothing that was answered meanwhile may be wrong."""
     shared_world.make_known(shared_world.known)
-    shared_world.truth.wrong.clear()
+    shared_world.forget()
     yield shared_world
     shared_world.mend()
-    assert not shared_world.truth.wrong, [(wrong.why, wrong.answer.status) for wrong in shared_world.truth.wrong]
+    shared_world.check()

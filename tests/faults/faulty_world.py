@@ -7,10 +7,10 @@ import time
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 
-import httpx
-
+from faults.asking import Reply, ask
 from faults.issuing import issue_keys
 from stack import KeystileServer
 from stack.ports import LOOPBACK
@@ -22,7 +22,7 @@ from truth import Answer, Jwt, Key, Stranger, Truth
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from stack import KeycloakServer, RedisServer
@@ -31,8 +31,6 @@ AT_ONCE = 1.0  # seconds: the bound for changes made through Keystile
 SOON = 5.0  # seconds: the bound for changes made in Keycloak, and for recovery
 PATIENCE = 5.0  # seconds that any answer may take, whatever is broken
 _STOCK = 24  # keys issued at a time
-_HTTP_PATIENCE = 15.0
-_UNKEPT = httpx.Limits(max_keepalive_connections=0)  # a connection each: what one server holds shows in no other
 
 
 @dataclass(frozen=True)
@@ -51,17 +49,20 @@ class Held:
 
 @dataclass
 class FaultyWorld:
-    """Two servers on one data folder. *world* is the first one's, and its command line takes the first's wires."""
+    """Two servers on one data folder. *world* is the first one's, and its command line takes the first's wires.
+
+    *cuts*: what came instead of an answer.
+    """
 
     world: KeycloakWorld
     second: KeystileServer
     keycloak_wire: Proxy
     redis_wires: tuple[Proxy, Proxy]
     truth: Truth = field(default_factory=lambda: Truth(patience=PATIENCE))
+    cuts: list[str] = field(default_factory=list)
     _stock: deque[Held] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self._http = httpx.Client(limits=_UNKEPT, timeout=_HTTP_PATIENCE, trust_env=False)
         self.known = self.new_key()
         self.dead = self.new_key()
         self.forged = Held(self.known.text[:-1] + "~", Stranger.FORGED)
@@ -104,30 +105,23 @@ class FaultyWorld:
         token = self.world.jwt({"key_id": held.key.key_id, "api_key": held.text})
         return Held(token, self.truth.jwt(held.key, asked=asked, received=time.monotonic(), expires_at=asked + 300))
 
-    def ask(self, held: Held, server: KeystileServer | None = None, **headers: str) -> httpx.Response | None:
+    def ask(self, held: Held, server: KeystileServer | None = None, **headers: str) -> Reply | None:
         """Ask a server about *held*, and have the answer judged; None if there was none."""
         sent = time.monotonic()
-        url = f"{(server or self.world.server).url}/sts/verify"
+        reply = None
         try:
-            response = self._http.get(url, headers={"Authorization": f"Bearer {held.text}", **headers})
-        except httpx.HTTPError:
-            response = None
-        self.truth.judge(
-            Answer(
-                held.credential,
-                "verify",
-                response.status_code if response is not None else None,
-                sent,
-                time.monotonic(),
-                {name.lower(): value for name, value in response.headers.items()} if response is not None else {},
-            )
-        )
-        return response
+            port = (server or self.world.server).port
+            reply = ask(port, "/sts/verify", {"Authorization": f"Bearer {held.text}", **headers})
+        except (OSError, HTTPException) as error:
+            self.cuts.append(repr(error))
+        status, named = (reply.status, reply.headers) if reply else (None, {})
+        self.truth.judge(Answer(held.credential, "verify", status, sent, time.monotonic(), named))
+        return reply
 
     def status(self, held: Held, server: KeystileServer | None = None, **headers: str) -> int | None:
         """Ask, and return the status alone."""
-        response = self.ask(held, server, **headers)
-        return None if response is None else response.status_code
+        reply = self.ask(held, server, **headers)
+        return None if reply is None else reply.status
 
     def statuses(self, *held: Held) -> set[int | None]:
         """Ask both servers about each of *held*."""
@@ -135,21 +129,23 @@ class FaultyWorld:
 
     def ask_until(self, held: Held, status: int, *, server: KeystileServer | None = None, within: float = SOON) -> None:
         """Ask until the answer is *status*."""
+        asked = server or self.world.server
         seen: list[int | None] = []
 
         def is_wanted() -> bool:
-            seen.append(self.status(held, server))
+            seen.append(self.status(held, asked))
             return seen[-1] == status
 
-        assert wait_until(is_wanted, within, every=0.1), (seen, status)
+        assert wait_until(is_wanted, within, every=0.1), (asked.log_path.name, seen, status)
 
     def revoke(
-        self, held: Held, *options: str, bound: float = AT_ONCE, **more: str
+        self, held: Held, *options: str, bound: float = AT_ONCE, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Revoke a key on the command line; it is in doubt from now on, and dead *bound* after a success."""
-        with suppress(_NotDoneError), self.truth.ending(held.key, bound=bound):
-            done = self.world.cli("keys", "revoke", held.key.key_id, "--yes", *options, **more)
-            _NotDoneError.unless(done.returncode == 0)
+        with suppress(NotDoneError), self.truth.ending(held.key, bound=bound):
+            arguments = ("keys", "revoke", held.key.key_id, "--yes", *options)
+            done = self.world.cli(*arguments, **(environment or {}))
+            NotDoneError.unless(done.returncode == 0)
         return done
 
     def is_written(self, held: Held) -> bool:
@@ -164,9 +160,9 @@ class FaultyWorld:
     def readiness(self, server: KeystileServer) -> tuple[int, list[str]]:
         """Return the status of /readyz and what it says is degraded; status 0 for no answer."""
         try:
-            answer = self._http.get(f"{server.url}/readyz")
-            return answer.status_code, answer.json().get("degraded", [])
-        except (httpx.HTTPError, ValueError):
+            reply = ask(server.port, "/readyz")
+            return reply.status, reply.json().get("degraded", [])
+        except (OSError, HTTPException, ValueError):
             return 0, []
 
     @contextmanager
@@ -188,6 +184,16 @@ class FaultyWorld:
             for thread in threads:
                 thread.join()
 
+    def forget(self) -> None:
+        """Judge only what comes from now on."""
+        self.truth.wrong.clear()
+        self.cuts.clear()
+
+    def check(self) -> None:
+        """Fail if any answer was wrong, or a request got none."""
+        assert not self.truth.wrong, [(wrong.why, wrong.answer.status) for wrong in self.truth.wrong]
+        assert not self.cuts
+
     def mend(self) -> None:
         """Make every wire, server and setting whole again, and wait until both servers say so."""
         for wire in self.wires:
@@ -198,13 +204,9 @@ class FaultyWorld:
         self.second.resume()
         assert wait_until(self.is_whole, 20), [self.readiness(server) for server in self.servers]
 
-    def close(self) -> None:
-        """End what the world holds itself."""
-        self._http.close()
 
-
-class _NotDoneError(Exception):
-    """The command line refused; whether the key died is unknown."""
+class NotDoneError(Exception):
+    """The command line refused or was killed: whether the key died is unknown."""
 
     @classmethod
     def unless(cls, done: object) -> None:
@@ -228,9 +230,7 @@ def faulty_world(keycloak: KeycloakServer, redis: RedisServer, folder: Path, **m
         other = KeystileServer(world.environment | environments[1], log_path=folder / "second.log")
         stack.enter_context(world.server)
         stack.enter_context(other)
-        faulty = FaultyWorld(world, other, keycloak_wire, (first, second))
-        stack.callback(faulty.close)
-        yield faulty
+        yield FaultyWorld(world, other, keycloak_wire, (first, second))
 
 
 def _through(wire: Proxy, redis: RedisServer) -> str:

@@ -47,20 +47,6 @@ def slow(faulty: FaultyWorld) -> Iterator[None]:
 
 
 @contextmanager
-def cut(faulty: FaultyWorld) -> Iterator[None]:
-    """Refuse connections."""
-    with _wires(faulty, lambda wire: wire.cut()):
-        yield
-
-
-@contextmanager
-def blackholed(faulty: FaultyWorld) -> Iterator[None]:
-    """Let the network swallow everything."""
-    with _wires(faulty, lambda wire: wire.blackhole()):
-        yield
-
-
-@contextmanager
 def half_open(faulty: FaultyWorld) -> Iterator[None]:
     """Let Redis do what it is told, and nobody hear of it."""
     with _wires(faulty, lambda wire: wire.half_open()):
@@ -110,7 +96,7 @@ def restarted(faulty: FaultyWorld) -> Iterator[None]:
     yield
 
 
-AWAY = (killed, stopped, slow, cut, blackholed, half_open, read_only, out_of_memory, wrong_password)
+AWAY = (killed, stopped, slow, half_open, read_only, out_of_memory, wrong_password)
 BRIEF = (flushed, restarted)
 
 
