@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test bench stack lint lock clean
+.PHONY: run test bench revocation soak stack lint lock clean
 
 run: .venv/project
 	@exec $(BIN)/keystile demo $(ARGS)
@@ -14,9 +14,16 @@ test: lint
 stack: .venv/tests
 	@PYTHONPATH=tests exec $(BIN)/python -m stack $(ARGS)
 
-# Ratios measured in one run, on a machine that does nothing else: about three minutes. Needs wrk.
+# The next three want a machine that does nothing else, and wrk or postgresql where they say so: ratios measured in one
+# run (20 minutes), how soon an end bites in four processes, and ten minutes of load, changes and faults.
 bench: .venv/tests
 	@PYTHONPATH=tests exec $(BIN)/python -m bench $(ARGS)
+
+revocation: .venv/tests
+	@PYTHONPATH=tests exec $(BIN)/python -m revocation $(ARGS)
+
+soak: .venv/tests
+	@PYTHONPATH=tests exec $(BIN)/python -m soak $(ARGS)
 
 lint: .venv/tests
 	@$(BIN)/ruff check

@@ -28,8 +28,8 @@ _PROBE = "/access-log-probe-"
 class AccessLog:
     """The log file at *path* of the server on *port*.
 
-    Keycloak writes a line after its answer and on another thread. So both methods first send a request of
-    their own and wait for its line: every request answered before the call is in the file by then.
+    Keycloak writes a line after its answer and on one of several threads. So both methods first send two requests of
+    their own, one after the other, and wait for their lines: what was answered before the call is in the file by then.
     """
 
     def __init__(self, path: Path, port: int) -> None:
@@ -57,6 +57,10 @@ class AccessLog:
             return log.read().decode()
 
     def _flush(self) -> None:
+        for _ in range(2):
+            self._probe()
+
+    def _probe(self) -> None:
         probe = f"{_PROBE}{secrets.token_hex(8)} "
         before = self._size()
         connection = HTTPConnection(LOOPBACK, self._port, timeout=_WRITTEN_WITHIN)

@@ -174,11 +174,12 @@ class ChangeMemory:
     def _hear_poll(self, mark: PollMark | None, now: float) -> None:
         # Looks wrong: a moment of Keycloak's clock is judged by when it was heard, not by our clock. A mark that was
         # not there at the last read is younger than that read, however far apart the clocks are, or are stepped.
-        # Only for the first one after a silence there is nothing but the clocks.
-        if mark is None or (self.polled is not None and mark.polled_at <= self.polled.polled_at):
+        # Only for the first one after a silence, and for one that is set back, there is nothing but the clocks.
+        if mark is None or mark == self.polled:
             return
-        began_at = self._heard_at if self.polled is not None and self.hears_log() else None
-        if began_at is None:
+        if self.polled is not None and mark.polled_at > self.polled.polled_at and self.hears_log():
+            began_at = self._heard_at
+        else:
             began_at = self._ticks() - max(0.0, now - mark.polled_at)
         self.fresh_until = max(self.fresh_until, began_at + POLL_VOUCHES_FOR)
         self.polled = mark

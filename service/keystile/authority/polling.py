@@ -24,6 +24,7 @@ _log = structlog.get_logger(__name__)
 PAUSE = 1.0  # seconds between polls: the bound for changes made in Keycloak is 5 s
 LEASE_TTL = 2.0  # seconds: who ends without a word is followed by another soon enough for the bound
 MAX_GAP = 3600.0  # seconds of events that a poll may still catch up on; Keycloak keeps them for days
+SET_BACK = 5.0  # seconds: a mark this far ahead was made by a clock that was put right since
 _AT_ONCE = 8  # owners read at the same time
 _LEASE = "poller"
 
@@ -89,8 +90,8 @@ class Poller:
         except EventsLostError:
             self._missed = True  # what happened meanwhile will never be told: older verdicts do not count after it
             raise
-        gap = mark is None or self._missed
-        since = page.polled_at if mark is None or self._missed else mark.followed_since
+        gap = mark is None or self._missed or mark.polled_at > page.polled_at + SET_BACK
+        since = page.polled_at if mark is None or gap else mark.followed_since
         if gap:
             await self._follower.announce(Change(owner_id=EVERY_OWNER, at=self._clock().timestamp()))
         named = sorted(page.owner_ids | page.own_ids)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from keystile.authority.polling import SET_BACK
 from keystile.changes import EVERY_OWNER
 from keystile.errors import CannotTellError, EventsLostError
 
@@ -57,7 +58,7 @@ class EventWatch:
         except EventsLostError:
             self._missed = True
             raise
-        gap = since is None or self._missed
+        gap = since is None or self._missed or since > page.polled_at + SET_BACK
         self._memory.overhear({EVERY_OWNER} if gap else page.owner_ids | page.own_ids)
         self._memory.watched(asked_at)
         self._since, self._missed = page.polled_at, False

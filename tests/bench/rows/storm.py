@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _KEYS = 5_000
 _RATE = 150  # requests a second
 _SECONDS = 10  # of each round, whose keys are another sample: each is asked once, so each is cold
-_CONNECTIONS = 1_000  # so that callers who wait keep nobody else from coming
+_CONNECTIONS = 500  # so that callers who wait keep nobody else from coming
 _LONGEST = 10  # seconds that anybody may wait
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -45,7 +44,7 @@ class KeycloakClient:
 
     def server_time(self) -> float:
         """Return now by Keycloak's clock, as far as its last token tells it."""
-        return time.time() + self._connection.clock_offset
+        return self._connection.server_time()
 
     async def claims(self) -> Representation:
         """Return the claims of our own token."""

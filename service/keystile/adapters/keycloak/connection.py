@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,12 @@ _RENEW_AT = 0.75  # of a token's life
 class MendedConnection(KeycloakOpenIDConnection):
     """The connection of one client; made at start-up, because building TLS contexts blocks for 35-65 ms each.
 
-    *clock_offset*: by how many seconds, at least, the server's clock is ahead of ours (or behind, below 0).
+    Ours is a clock nobody steps; what the server's says is learnt with each token.
     """
 
     def __init__(self, access: ClientAccess) -> None:
-        self.clock_offset = 0.0
+        self._ahead = time.time() - time.monotonic()
+        self._due_at = math.inf
         self._renewal = asyncio.Lock()
         super().__init__(
             server_url=access.url.rstrip("/") + "/",
@@ -65,8 +67,12 @@ class MendedConnection(KeycloakOpenIDConnection):
         await self.aclose()
         await self._openid.connection.aclose()
 
+    def server_time(self) -> float:
+        """Return now, in epoch seconds, by the server's clock as far as its last token tells it."""
+        return time.monotonic() + self._ahead
+
     def _is_due(self) -> bool:
-        return self.token is None or (self.expires_at is not None and time.time() >= self.expires_at.timestamp())
+        return self.token is None or time.monotonic() >= self._due_at
 
     async def _renew(self) -> None:
         asked_at = time.time()
@@ -76,13 +82,16 @@ class MendedConnection(KeycloakOpenIDConnection):
             raise token_refused(error, str(self.client_id)) from error
         except (KeyError, TypeError, ValueError) as error:  # a proxy's page, with status 200
             raise NothingDoneError("what answers for Keycloak is no token endpoint") from error
-        self._compare_clocks(asked_at, time.time())
+        heard_at = time.time()
+        if self.expires_at is not None:
+            self._due_at = time.monotonic() + self.expires_at.timestamp() - heard_at
+        self._ahead = heard_at + self._offset(asked_at, heard_at) - time.monotonic()
 
-    def _compare_clocks(self, asked_at: float, heard_at: float) -> None:
+    def _offset(self, asked_at: float, heard_at: float) -> float:
         # Keycloak sends no Date header; its tokens tell its time, in whole seconds. Within that grain the clocks
         # count as equal.
-        issued_at = _claims((self.token or {})["access_token"])["iat"]
-        self.clock_offset = min(max(0.0, issued_at - heard_at), issued_at + 1 - asked_at)
+        issued_at: int = _claims((self.token or {})["access_token"])["iat"]
+        return min(max(0.0, issued_at - heard_at), issued_at + 1 - asked_at)
 
 
 def _claims(token: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from keycloak.exceptions import KeycloakPostError, KeycloakPutError
 from keystile.errors import CannotTellError, ChangeRefusedError, KeystileError, OwnerUnknownError
 
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 400, 401, 403, 404, 409
+_NOT_ITS_WORD = "unknown_error"  # 400 too, while its database is gone
 _REASONS = ("errorMessage", "error_description", "error")
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -49,7 +50,7 @@ def meaning_of(error: KeycloakError, client_id: str, needs: str) -> KeystileErro
         return NothingDoneError(f"Keycloak refuses the tokens it gave {client_id}")
     if _is_no_such_user(error):
         return OwnerUnknownError("Keycloak has no such user")
-    if code in (_BAD_REQUEST, _CONFLICT) and isinstance(error, KeycloakPutError | KeycloakPostError):
+    if _is_no_to_a_change(error):
         return ChangeRefusedError(f"Keycloak refuses the change: {own_words(error)}")
     return CannotTellError(f"Keycloak answered {code}")
 
@@ -57,6 +58,13 @@ def meaning_of(error: KeycloakError, client_id: str, needs: str) -> KeystileErro
 def _is_no_such_user(error: KeycloakError) -> bool:
     # A missing realm, or a proxy that knows no such path, is 404 too, and says nothing about the user.
     return error.response_code == _NOT_FOUND and _document(error).get("error") == "User not found"
+
+
+def _is_no_to_a_change(error: KeycloakError) -> bool:
+    refused = error.response_code in (_BAD_REQUEST, _CONFLICT) and isinstance(
+        error, KeycloakPutError | KeycloakPostError
+    )
+    return refused and _document(error).get("error") != _NOT_ITS_WORD
 
 
 def _is_refusal(error: KeycloakError) -> bool:

@@ -1,0 +1,138 @@
+"""The wall clock of one process stepped by ten minutes: no valid key is refused, nothing revoked comes back."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from faults.faulty_world import SOON
+from stack import KeystileServer, StackError
+from stack.packages import command_path
+from stack.processes import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from faults.faulty_world import FaultyWorld
+
+_PACKAGE = "faketime"
+_STEP = 600  # seconds
+
+
+class SteppedClock:
+    """The wall clock of whoever runs with `environment`, ahead of the machine's by what `step` said last."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "clock"
+        self.step(0)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What puts a process under this clock: its monotonic clock stays the machine's."""
+        preload = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
+        return {
+            preload: str(_library()),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def step(self, seconds: int) -> None:
+        """Be so far ahead from now on."""
+        fresh = self._file.with_suffix(".fresh")
+        fresh.write_text(f"{seconds:+d}\n")
+        fresh.replace(self._file)  # never half-written where somebody reads
+
+
+def _library() -> Path:
+    command = Path(command_path("faketime", _PACKAGE))
+    found = next(command.resolve().parent.parent.glob("lib/**/libfaketime*.so.1"), None)
+    if found is None:
+        raise StackError(f"libfaketime is missing: apt-get install {_PACKAGE}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> SteppedClock:
+    """Make a clock to step."""
+    return SteppedClock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture
+def stepped(faulty: FaultyWorld, clock: SteppedClock) -> Iterator[KeystileServer]:
+    """Serve under that clock, right at first, and elected to follow Keycloak's events."""
+    environment = faulty.world.environment | clock.environment
+    clock.step(0)
+    for server in faulty.servers:
+        server.stop()
+    with KeystileServer(environment, log_path=faulty.world.folder / "stepped.log") as server:
+        faulty.ask_until(faulty.known, 200, server=server)
+        assert wait_until(lambda: faulty.readiness(server) == (200, []), SOON)
+        faulty.second.start()
+        yield server
+    with redis.Redis.from_url(faulty.world.redis.url) as client:
+        client.flushall()  # what a wrong clock left there is no matter for the tests after this one
+    faulty.world.server.start()
+
+
+@pytest.mark.parametrize("seconds", [_STEP, -_STEP], ids=["forward", "back"])
+def test_a_stepped_clock_refuses_no_key(
+    faulty: FaultyWorld, stepped: KeystileServer, clock: SteppedClock, seconds: int
+) -> None:
+    """Known and cold keys are answered after a step and after the step back, by both processes."""
+    both = (stepped, faulty.second)
+    for step in (seconds, 0):
+        clock.step(step)
+        cold = faulty.new_key()
+        for _ in range(10):
+            for server in both:
+                assert faulty.status(faulty.known, server) == 200
+                assert faulty.status(cold, server) == 200
+            assert {faulty.status(faulty.dead, server) for server in both} == {401}
+
+
+@pytest.mark.parametrize("seconds", [_STEP, -_STEP], ids=["forward", "back"])
+def test_changes_are_seen_under_a_stepped_clock(
+    faulty: FaultyWorld, stepped: KeystileServer, clock: SteppedClock, seconds: int
+) -> None:
+    """After a step, and the step back, a revoke bites in a second, and what is done in Keycloak in 5 s."""
+    both = (stepped, faulty.second)
+    for step in (seconds, 0):
+        doomed, disabled = faulty.new_key(), faulty.new_key()
+        for server in both:
+            for held in (doomed, disabled):
+                assert faulty.status(held, server) == 200
+        clock.step(step)
+        time.sleep(1.0)  # a poll under the new time, as in life
+        for server in both:
+            for held in (doomed, disabled):
+                assert faulty.status(held, server) == 200
+        with faulty.truth.ending(disabled.key.owner, bound=SOON):
+            faulty.world.admin.update_user(disabled.key.owner.subject, {"enabled": False})
+        assert faulty.revoke(doomed).returncode == 0
+        for server in both:
+            faulty.ask_until(doomed, 401, server=server)
+            faulty.ask_until(disabled, 401, server=server)
+
+
+def test_a_revoke_by_a_stepped_command_line_bites(
+    faulty: FaultyWorld, stepped: KeystileServer, clock: SteppedClock
+) -> None:
+    """A command whose clock is ten minutes wrong revokes as any other: key and JWT are dead in a second, for good."""
+    both = (stepped, faulty.second)
+    for seconds in (_STEP, -_STEP):
+        clock.step(seconds)
+        doomed = faulty.new_key()
+        for server in both:
+            assert faulty.status(doomed, server) == 200
+        assert faulty.revoke(doomed, environment=clock.environment).returncode == 0
+        for server in both:
+            faulty.ask_until(doomed, 401, server=server)
+        clock.step(0)
+        for server in both:
+            assert faulty.status(doomed, server) == 401
