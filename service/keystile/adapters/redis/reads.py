@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from keystile.adapters.redis.link import RedisLink
 
 _MOST = 256  # requests in one round trip: some 300 KB of answers
+_Asked = tuple[tuple[str, ...], "asyncio.Future[list[bytes | None]]"]
 
 
 class Reads:
@@ -21,7 +22,7 @@ class Reads:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._waiting: list[tuple[tuple[str, ...], asyncio.Future[list[bytes | None]]]] = []
+        self._waiting: list[_Asked] = []
         self._reading: asyncio.Task[None] | None = None
 
     async def get(self, *names: str) -> list[bytes | None]:
@@ -39,20 +40,27 @@ class Reads:
                 await self._round_trip(batch)
         finally:
             self._reading = None
-            for _, answer in self._waiting:  # only if this task was ended from outside
-                answer.cancel()
+            waiting, self._waiting = self._waiting, []  # none, unless this was ended from outside
+            _refuse(waiting, CannotTellError("reading of Redis ended"))
 
-    async def _round_trip(self, batch: list[tuple[tuple[str, ...], asyncio.Future[list[bytes | None]]]]) -> None:
+    async def _round_trip(self, batch: list[_Asked]) -> None:
         try:
             # MGET even for one: a value of another type is then absent instead of an error.
             values = await self._link.command("MGET", *(name for names, _ in batch for name in names))
         except CannotTellError as error:
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(error)
+            _refuse(batch, error)
             return
+        except BaseException:  # whatever ended this, nobody may wait for ever
+            _refuse(batch, CannotTellError("a read of Redis ended"))
+            raise
         start = 0
         for names, answer in batch:
             if not answer.done():  # its caller may have gone
                 answer.set_result(values[start : start + len(names)])
             start += len(names)
+
+
+def _refuse(batch: list[_Asked], error: CannotTellError) -> None:
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(error)
