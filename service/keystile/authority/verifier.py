@@ -124,8 +124,9 @@ class Verifier:
         known = self.known(presented)
         if known is not None and known.verdict is verdict:
             known.verdict = with_jwt
-        key = self.format.parse(presented)
-        self.chores.add(("jwt", key.name), lambda: self.far.put(key, with_jwt))
+        if self.far is not self.near:
+            key = self.format.parse(presented)
+            self.chores.add(("jwt", key.name), lambda: self.far.put(key, with_jwt))
         return with_jwt
 
     def check_floor(self, owner: Owner, record: KeyRecord, floor: Floor | None) -> None:
@@ -242,7 +243,8 @@ class Verifier:
     def _keep(self, key: ApiKey, found: Found, position: Position, read_at: float) -> Verdict:
         verdict = Verdict.of(found.owner, found.proved.record, position, read_at)
         self.near.keep(key.name, verdict)
-        self.chores.add(("cache", key.name), lambda: self.far.put(key, verdict))
+        if self.far is not self.near:
+            self.chores.add(("cache", key.name), lambda: self.far.put(key, verdict))
         return verdict
 
 

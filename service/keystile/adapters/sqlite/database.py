@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS lookups (
     owner_id TEXT NOT NULL REFERENCES owners (id) ON DELETE CASCADE,
     PRIMARY KEY (value, owner_id)
 ) STRICT;
+CREATE INDEX IF NOT EXISTS lookups_owner ON lookups (owner_id);
 CREATE TABLE IF NOT EXISTS changes (
     at REAL NOT NULL,
     text TEXT NOT NULL,
