@@ -27,6 +27,7 @@ REVOKE_RESERVE = 256  # kept free so that a revoke always fits
 MAX_TOMBSTONES = 10
 _POLICY_FIELDS = ("scopes", "audiences", "projects")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_UNTOLD = datetime.fromtimestamp(0, UTC)
 _TextEnum = TypeVar("_TextEnum", bound=StrEnum)
 
 
@@ -120,7 +121,9 @@ class KeyRecord:
 
     def pared(self) -> KeyRecord:
         """Return what decisions and JWTs need of this record: no hash above all."""
-        return replace(self, name="", bcrypt="", digest="", digest_pepper="", stamp_pepper="", issued_by="")
+        return replace(
+            self, name="", bcrypt="", digest="", digest_pepper="", stamp_pepper="", issued_by="", issued_at=_UNTOLD
+        )
 
     def to_text(self) -> str:
         """Return the value to store, or raise a `RecordTooLargeError`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keystile.changes import Position
 from keystile.records import KeyRecord, Owner
@@ -86,17 +86,19 @@ class Known:
     """A verdict as one process keeps it until *kept_until*, with what was judged and prepared from it.
 
     All moments are ticks. While the log is heard, its *version* is the same and *stands_until* has not come, judging
-    again would say the same: the key may be used. *answer* is the verify door's, good until *answer_until*.
+    again would say the same: the key may be used. *answer* is the verify door's, good until *answer_until*; the JWT is
+    then in there, and not kept twice. The last line in the audit log counts until *audited_until*.
     """
 
-    __slots__ = ("answer", "answer_until", "kept_until", "stands_until", "verdict", "version")
+    __slots__ = ("answer", "answer_until", "audited_until", "kept_until", "stands_until", "verdict", "version")
 
-    def __init__(self, verdict: Verdict, kept_until: float) -> None:
+    def __init__(self, verdict: Verdict, kept_until: float, audited_until: float) -> None:
         self.verdict = verdict
         self.kept_until = kept_until
+        self.audited_until = audited_until
         self.version = -1
         self.stands_until = 0.0
-        self.answer: Any = None
+        self.answer: tuple[bytes, ...] = ()
         self.answer_until = 0.0
 
 

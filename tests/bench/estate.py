@@ -64,7 +64,8 @@ class Site:
     def query(self, key: BulkKey, token: str) -> bytes:
         """Return the indexed query for *key* as Keycloak is asked it."""
         path = f"/admin/realms/{self.realm}/users?briefRepresentation=false&q=apiKeyLookup:{key.lookup}&max=2"
-        return wire.get(path, Authorization=f"Bearer {token}")
+        host = self.world.keycloak.url.removeprefix("http://")  # whole: it is part of the issuer of the token
+        return wire.get(path, Host=host, Authorization=f"Bearer {token}")
 
     def reader_token(self) -> str:
         """Return a fresh token of the reader; it lives for a minute."""

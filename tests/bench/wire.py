@@ -37,6 +37,6 @@ def exchange(key_id: str, api_key: str) -> bytes:
 
 
 def _request(method: str, path: str, headers: Mapping[str, str], body: str = "") -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {LOOPBACK}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines = [f"{method} {path} HTTP/1.1"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in {"Host": LOOPBACK, **headers}.items()]
     return "\r\n".join([*lines, "", body]).encode()

@@ -75,11 +75,12 @@ def test_a_new_verdict_inherits_nothing_from_the_one_before(cache: InProcessVerd
     cache.keep(key.name, a_verdict(key))
     known = cache.known(key.name)
     assert known is not None
-    known.version, known.stands_until, known.answer_until = 1, 1e9, 1e9
+    known.version, known.stands_until, known.answer_until, known.audited_until = 1, 1e9, 1e9, 7.0
     cache.keep(key.name, a_verdict(key))
     newer = cache.known(key.name)
     assert newer is not None
     assert (newer.version, newer.stands_until, newer.answer_until) == (-1, 0.0, 0.0)
+    assert newer.audited_until == 7.0  # but the minute of the audit log goes on
 
 
 def test_hundred_thousand_verdicts_fit_into_400_megabytes() -> None:

@@ -38,27 +38,31 @@ class Auditor:
         self.outcomes: Counter[str] = Counter()
 
     def accepted(self, verdict: Verdict, context: RequestContext) -> None:
-        """Audit a success, at most once a minute per key."""
+        """Audit a success, at most once a minute per key; who knows when the last line was calls the next two."""
+        if verdict.record.key_id in self._accepted:
+            self.accepted_again()
+        else:
+            self._accepted[verdict.record.key_id] = True
+            self.accepted_anew(verdict, context)
+
+    def accepted_again(self) -> None:
+        """Count a success whose key was audited less than a minute ago."""
         self.outcomes["accepted"] += 1
-        key_id = verdict.record.key_id
-        if key_id in self._accepted:
-            return
-        self._accepted[key_id] = True
+
+    def accepted_anew(self, verdict: Verdict, context: RequestContext) -> None:
+        """Count and audit a success."""
+        self.outcomes["accepted"] += 1
         self._log.record(
             AuditEvent(
                 event="exchange",
                 outcome="accepted",
-                key_id=key_id,
+                key_id=verdict.record.key_id,
                 owner=verdict.owner.username,
                 address=context.address or None,
                 request_id=context.request_id or None,
                 detail={"door": context.door},
             )
         )
-
-    def accepted_again(self) -> None:
-        """Count a success whose key was audited less than a minute ago."""
-        self.outcomes["accepted"] += 1
 
     def refused(self, refusal: KeyRefusedError, context: RequestContext) -> None:
         """Audit a refusal; malformed and forged ones are summed up."""

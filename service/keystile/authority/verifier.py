@@ -75,8 +75,7 @@ class Verifier:
         except KeyRefusedError as refusal:
             self.auditor.refused(refusal, context)
             raise
-        self.auditor.accepted(verdict, context)
-        self._let_stand(name, verdict)
+        self._let_stand(name, verdict, context)
         return verdict
 
     def standing(self, name: bytes | None) -> Known | None:
@@ -91,21 +90,28 @@ class Verifier:
         now = self.ticks()
         return known if now < known.stands_until and now < self.memory.vouches_until else None
 
-    def _let_stand(self, name: bytes | None, verdict: Verdict) -> None:
-        """Remember that *verdict*, just judged, allows the key: until something could make that untrue."""
+    def _let_stand(self, name: bytes | None, verdict: Verdict, context: RequestContext) -> None:
+        """Audit that *verdict*, just judged, allows the key, and remember it until something could make that untrue."""
         known = self.near.known(name) if name is not None else None
         if known is None or known.verdict is not verdict:
-            return  # none is kept, or a newer one by now
+            self.auditor.accepted(verdict, context)  # none is kept, or a newer one by now
+            return
+        now = self.ticks()
+        if now < known.audited_until:
+            self.auditor.accepted_again()
+        else:
+            known.audited_until = now + AUDITED_EVERY
+            self.auditor.accepted_anew(verdict, context)
         fresh = self.freshness.remaining(verdict)
         if fresh <= 0 and self.freshness.counts_stale(verdict):
             fresh = STALE_STANDS  # the directory was just asked in vain
         seconds = min(
-            AUDITED_EVERY,
+            known.audited_until - now,
             fresh,
             verdict.seconds_to_expiry(self.clock()),
             self.memory.seconds_to_kill(verdict.record.key_id, verdict.record.gen, self.clock().timestamp()),
         )
-        known.version, known.stands_until = self.memory.version, self.ticks() + seconds
+        known.version, known.stands_until = self.memory.version, now + seconds
 
     def judge(self, verdict: Verdict, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the key may be used for this request, now."""
@@ -118,16 +124,11 @@ class Verifier:
         name = self._name(presented)
         return None if name is None else self.near.known(name)
 
-    def keep_jwt(self, presented: str, verdict: Verdict, jwt: ReusableJwt) -> Verdict:
-        """Keep with *verdict*, here and for other processes, a JWT that was made from it; return both as one."""
-        with_jwt = replace(verdict, jwt=jwt)
-        known = self.known(presented)
-        if known is not None and known.verdict is verdict:
-            known.verdict = with_jwt
+    def share_jwt(self, presented: str, verdict: Verdict, jwt: ReusableJwt) -> None:
+        """Keep with *verdict*, for other processes, a JWT that was made from it."""
         if self.far is not self.near:
-            key = self.format.parse(presented)
+            key, with_jwt = self.format.parse(presented), replace(verdict, jwt=jwt)
             self.chores.add(("jwt", key.name), lambda: self.far.put(key, with_jwt))
-        return with_jwt
 
     def check_floor(self, owner: Owner, record: KeyRecord, floor: Floor | None) -> None:
         """Refuse a record below its floor, and see to it that what was undone is written again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -71,42 +71,55 @@ class VerifyDoor:
         if known is None or self.verifier.ticks() >= known.answer_until:
             return None
         self.verifier.auditor.accepted_again()
-        answer: Answer = known.answer
-        return answer
+        return _good(known.answer)
 
     async def _answer(self, scope: Scope, credential: Credential) -> Answer:
         context = self.contexts.of(scope, "verify", client_id=credential.client_id)
         if _looks_like_jwt(credential.text):
             return await self._pass_on(credential.text, context)
         verdict = await self.verifier.verify(credential.text, context)
+        known = self.verifier.known(credential.text)
+        if known is not None and known.verdict is verdict and self.verifier.ticks() < known.answer_until:
+            return _good(known.answer)
         jwt = self.exchange.reusable(verdict, context)
         if jwt is None:
             jwt = await self.exchange.mint_reusable(verdict, context)
-            verdict = self.verifier.keep_jwt(credential.text, verdict, jwt)
-        answer = _good(jwt.text, verdict.owner, verdict.record.key_id, jwt.scopes)
-        known = self.verifier.known(credential.text)
+            self.verifier.share_jwt(credential.text, verdict, jwt)
+        said = _identity(jwt.text, verdict.owner, verdict.record.key_id, jwt.scopes)
         if known is not None and known.verdict is verdict:
-            known.answer = answer
+            known.verdict = verdict if verdict.jwt is None else replace(verdict, jwt=None)
+            known.answer = said
             known.answer_until = self.verifier.ticks() + jwt.until - self.verifier.clock().timestamp()
-        return answer
+        return _good(said)
 
     async def _pass_on(self, token: str, context: RequestContext) -> Answer:
         presented = await self.jwts.verify(token, context)
         claims: dict[str, Any] = presented.claims
         scopes = str(claims.get("scope", "")).split()
-        return _good(token, presented.verdict.owner, presented.verdict.record.key_id, scopes)
+        return _good(_identity(token, presented.verdict.owner, presented.verdict.record.key_id, scopes))
 
 
-def _good(token: str, owner: Owner, key_id: str, scopes: Iterable[str]) -> Answer:
-    scope = " ".join(encode_identity(scope) for scope in scopes) or "-"
+def _identity(token: str, owner: Owner, key_id: str, scopes: Iterable[str]) -> tuple[bytes, ...]:
+    """Return the values of the headers that differ from key to key: all that is kept of an answer."""
+    return (
+        b"Bearer " + token.encode(),
+        encode_identity(owner.id).encode(),
+        encode_identity(owner.username).encode(),
+        encode_identity(key_id).encode(),
+        " ".join(encode_identity(scope) for scope in scopes).encode() or b"-",
+    )
+
+
+def _good(said: tuple[bytes, ...]) -> Answer:
+    authorization, subject, username, key_id, scope = said
     return Answer(
         200,
         (
-            (b"authorization", b"Bearer " + token.encode()),
-            (b"x-auth-subject", encode_identity(owner.id).encode()),
-            (b"x-auth-username", encode_identity(owner.username).encode()),
-            (b"x-auth-key-id", encode_identity(key_id).encode()),
-            (b"x-auth-scope", scope.encode()),
+            (b"authorization", authorization),
+            (b"x-auth-subject", subject),
+            (b"x-auth-username", username),
+            (b"x-auth-key-id", key_id),
+            (b"x-auth-scope", scope),
             *_ALWAYS,
         ),
     )

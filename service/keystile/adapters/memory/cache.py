@@ -54,12 +54,13 @@ class InProcessVerdictCache:
 
     def keep(self, name: bytes, verdict: Verdict) -> None:
         """Keep *verdict* on the key of that cache name, in place of any older one."""
-        self._entries.pop(name, None)
+        before = self._entries.pop(name, None)
         if self._max_entries == 0:
             return
         if len(self._entries) >= self._max_entries:
             del self._entries[next(iter(self._entries))]
-        self._entries[name] = Known(verdict, self._ticks() + self._ttl)
+        audited_until = before.audited_until if before is not None else 0.0
+        self._entries[name] = Known(verdict, self._ticks() + self._ttl, audited_until)
 
     async def get(self, key: ApiKey) -> Cached:
         """Return what is known of *key*; without a key id its floor is not."""
