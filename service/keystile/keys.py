@@ -19,6 +19,7 @@ Environment = Literal["live", "test"]
 MAX_KEY_BYTES = 72  # bcrypt reads no more, and bcrypt 5 raises above it
 OLDER_BRAND = "mcpkey"
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_PAIRS = tuple(low + high for high in _BASE62 for low in _BASE62)  # of a number's digits, the lowest first
 _ID_ALPHABET = string.digits + string.ascii_lowercase  # Keycloak's search is case-insensitive
 _ID_LENGTH = 12
 _SECRET_LENGTH = 32
@@ -98,6 +99,15 @@ class KeyFormat:
             raise KeyRefusedError(Reason.FORGED)
         return ApiKey(presented, _environment(match[1]), key_id, pepper_id, self.name(presented.encode()), key_id)
 
+    def is_forged(self, presented: str) -> bool:
+        """Tell whether `parse` would call *presented* forged: of our shape, under a stamp that is not ours."""
+        match = self._shape.fullmatch(presented)
+        return (
+            match is not None
+            and self._stamps is Stamps.ENFORCE
+            and self._stamped_by(presented[:-_STAMP_LENGTH].encode(), match[3]) is None
+        )
+
     def generate(self, environment: Environment) -> ApiKey:
         """Return a fresh key: a 12-character id and a secret of 190 bits."""
         key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
@@ -130,12 +140,9 @@ def check_brand(brand: str) -> None:
 
 def make_stamp(pepper: Pepper, body: bytes) -> str:
     """Return the six base62 characters that end a key whose other characters are *body*."""
-    number = int.from_bytes(pepper.stamp.digest(body)[:8])
-    characters = []
-    for _ in range(_STAMP_LENGTH):
-        number, rest = divmod(number, len(_BASE62))
-        characters.append(_BASE62[rest])
-    return "".join(characters)
+    rest, one = divmod(int.from_bytes(pepper.stamp.digest(body)[:8]), len(_PAIRS))
+    rest, two = divmod(rest, len(_PAIRS))
+    return _PAIRS[one] + _PAIRS[two] + _PAIRS[rest % len(_PAIRS)]
 
 
 def _environment(text: str) -> Environment:

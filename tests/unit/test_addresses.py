@@ -14,7 +14,7 @@ hops = st.lists(addresses | st.text(st.characters(codec="latin-1"), max_size=12)
 
 
 def client(trusted: list[str], peer: str, *forwarded: str) -> str:
-    return ClientAddresses(trusted).of(peer, [value.encode("latin-1") for value in forwarded])
+    return ClientAddresses(trusted).of(peer, [(b"x-forwarded-for", value.encode("latin-1")) for value in forwarded])
 
 
 @given(peer=addresses, forwarded=hops)

@@ -183,3 +183,15 @@ def test_older_key_of_another_length_is_malformed(text: str) -> None:
 def test_cache_names_tell_texts_apart(one: bytes, other: bytes) -> None:
     """Two different texts never share a cache name."""
     assert (FORMAT.name(one) == FORMAT.name(other)) == (one == other)
+
+
+@given(text=keys | st.text(max_size=70), at=st.integers(0, 62), letter=st.sampled_from(BASE62 + "_-é"))
+def test_a_key_is_called_forged_by_one_rule(text: str, at: int, letter: str) -> None:
+    """What is thrown away at once is exactly what `parse` calls forged, whatever was changed in a key."""
+    text = text[:at] + letter + text[at + 1 :]
+    reason = None
+    try:
+        FORMAT.parse(text)
+    except KeyRefusedError as refusal:
+        reason = refusal.reason
+    assert FORMAT.is_forged(text) is (reason is Reason.FORGED)

@@ -19,9 +19,12 @@ class ClientAddresses:
     def __init__(self, trusted: Iterable[str]) -> None:
         self._trusted = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in trusted)
 
-    def of(self, peer: str, forwarded_for: list[bytes]) -> str:
-        """Return the client's address for a connection from *peer* with these header values."""
-        if not self._trusted or not forwarded_for or not self._is_trusted(peer):
+    def of(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return the client's address for a request with these *headers* on a connection from *peer*."""
+        if not self._trusted or not self._is_trusted(peer):
+            return peer
+        forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
+        if not forwarded_for:
             return peer
         client = peer
         for hop in reversed(b",".join(forwarded_for).decode("latin-1").split(",")):

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from keystile.errors import CannotTellError, KeyRefusedError, KeystileError, Reason, RequestError, TooManyFailuresError
-from keystile.http.asgi import Answer, Header, header, headers, json_answer
+from keystile.http.asgi import Answer, Header, header, json_answer
 from keystile.policy import RequestContext
 
 if TYPE_CHECKING:
@@ -33,16 +33,20 @@ class Contexts:
 
     def of(self, scope: Scope, door: str, **asked: object) -> RequestContext:
         """Return the context of the request in *scope* at that door, with what it asks for."""
-        client = scope.get("client") or ("", 0)
         return RequestContext(
             rules=self._rules,
             door=door,
-            address=self._addresses.of(client[0], headers(scope, b"x-forwarded-for")),
+            address=self.address(scope),
             method=scope["method"],
             path=scope["path"],
             request_id=self._request_id(scope),
             **asked,  # type: ignore[arg-type]  # the callers name fields
         )
+
+    def address(self, scope: Scope) -> str:
+        """Return the client's address."""
+        client = scope.get("client") or ("", 0)
+        return self._addresses.of(client[0], scope["headers"])
 
     def _request_id(self, scope: Scope) -> str:
         """Return the caller's `X-Request-Id` if it is harmless, else one of our own: unique, and no secret."""

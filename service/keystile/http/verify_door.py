@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from keystile.errors import KeystileError
+from keystile.errors import KeystileError, Reason
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import credential_of, sole_bearer
 from keystile.http.doors import answer_to
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _NO_CREDENTIAL = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b"Bearer"))
 _REFUSED = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b'Bearer error="invalid_token"'))
+_DOOR = "verify"
 _MAX_JWT = 8_192
 # A gateway copies these headers to the upstream. One left out, or empty, would let the client's own header of
 # that name through; so all are always there, and "-" means nothing. What a header may not carry is encoded.
@@ -49,7 +50,7 @@ class VerifyDoor:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request; its body is never read."""
-        answer = self._prepared(scope["headers"])
+        answer = self._at_once(scope)
         if answer is None:
             try:
                 credential = credential_of(scope)
@@ -58,23 +59,31 @@ class VerifyDoor:
                 answer = answer_to(error, _REFUSED)
         await answer.send(send, head=scope["method"] == "HEAD")
 
-    def _prepared(self, headers: Iterable[Header]) -> Answer | None:
-        """Return the answer prepared for a key that stands, if it is all the request presents and asks nothing more.
+    def _at_once(self, scope: Scope) -> Answer | None:
+        """Return the answer to a request that presents one bearer and asks nothing more, if no look-up is needed.
 
-        Every gateway asks like this. What `decide` would look at in such a request is nothing, so what it said of the
-        key a moment ago is what it would say now.
+        Every gateway asks like this. What `decide` would look at in such a request is nothing, so what it said of a key
+        that stands is what it would say now; and a forged key is thrown away before anything is made of it.
         """
-        presented = sole_bearer(headers)
+        presented = sole_bearer(scope["headers"])
         if presented is None or len(presented) > MAX_KEY_BYTES:
             return None
         known = self.verifier.standing(self.verifier.format.name(presented))
-        if known is None or self.verifier.ticks() >= known.answer_until:
+        if known is None:
+            return self._throw_away(presented, scope)
+        if self.verifier.ticks() >= known.answer_until:
             return None
         self.verifier.auditor.accepted_again()
         return _good(known.answer)
 
+    def _throw_away(self, presented: bytes, scope: Scope) -> Answer | None:
+        if not self.verifier.format.is_forged(presented.decode("latin-1")):
+            return None
+        self.verifier.auditor.thrown_away(Reason.FORGED, self.contexts.address(scope), _DOOR)
+        return _REFUSED
+
     async def _answer(self, scope: Scope, credential: Credential) -> Answer:
-        context = self.contexts.of(scope, "verify", client_id=credential.client_id)
+        context = self.contexts.of(scope, _DOOR, client_id=credential.client_id)
         if _looks_like_jwt(credential.text):
             return await self._pass_on(credential.text, context)
         verdict = await self.verifier.verify(credential.text, context)

@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from keycloak import KeycloakAdmin, KeycloakOpenIDConnection
@@ -17,6 +18,8 @@ from bench.paced import Pace
 from bench.plan import Beside
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from bench.estate import Site
     from bench.keyring import BulkKey
     from bench.plan import Plan
@@ -33,7 +36,8 @@ def cold(plan: Plan) -> list[Row]:
         many = stack.enter_context(Pace(large.server.port, 1))
         bare = stack.enter_context(BareQuery(large))
         keys = [site.add_keys(_KEYS * (plan.rounds + 1)) for site in (small, large, large)]
-        taken = [[_exchange(few, a), _exchange(many, b), bare.ask(c)] for a, b, c in zip(*keys, strict=True)]
+        asked: list[Callable[[BulkKey], float]] = [partial(_exchange, few), partial(_exchange, many), bare.ask]
+        taken = [_in_turn(number, asked, each) for number, each in enumerate(zip(*keys, strict=True))]
     rounds = [taken[at : at + _KEYS] for at in range(_KEYS, len(taken), _KEYS)]  # the first is for warming up
     medians = [[statistics.median(column) * 1000 for column in zip(*one, strict=True)] for one in rounds]
     size = Beside([(many_ms, few_ms) for few_ms, many_ms, _ in medians])
@@ -43,6 +47,13 @@ def cold(plan: Plan) -> list[Row]:
         size.row(what, f"{FEW} users", "ms", at_most=1.3, facts=facts),
         call.row(what, "bare python-keycloak call of the same query", "ms", at_most=1.4, facts=facts),
     ]
+
+
+def _in_turn(number: int, asked: list[Callable[[BulkKey], float]], keys: Sequence[BulkKey]) -> list[float]:
+    """Ask each for its key, every other time in reverse: who comes second finds Keycloak awake."""
+    order = range(len(asked)) if number % 2 else reversed(range(len(asked)))
+    taken = {index: asked[index](keys[index]) for index in order}
+    return [taken[index] for index in range(len(asked))]
 
 
 def _exchange(pace: Pace, key: BulkKey) -> float:

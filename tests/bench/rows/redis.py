@@ -91,5 +91,5 @@ def _rate(
     answers = drive(server.port, requests, seconds).only(200).answers
     rate = answers / (cpu_seconds(server) - cpu)
     trips.append(Commands.of(redis).since(before).round_trips_beyond(idle) / answers)
-    assert abs(trips[-1] - 1) < _ONE, f"{trips[-1]} round trips for one answer"
+    assert trips[-1] < 1 + _ONE, f"{trips[-1]} round trips for one answer"  # fewer: answers share them
     return rate

@@ -11,6 +11,7 @@ from contextlib import suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from cachetools import TTLCache
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from keystile.adapters.redis.link import RedisLink
     from keystile.peppers import Mac
     from keystile.ports import FailureLimiter
+
+
+_ASKED_EVERY = 1.0  # seconds: what other processes counted is learnt that late, and costs no look-up a round trip
+_MOST_CLIENTS = 50_000
 
 
 class RedisFailureLimiter:
@@ -46,6 +51,7 @@ class RedisFailureLimiter:
         self._near = near
         self._client_of = client_of
         self._window = window
+        self._free: TTLCache[str, bool] = TTLCache(_MOST_CLIENTS, _ASKED_EVERY)
         self._item = RateLimitItemPerSecond(failures, multiples=window, namespace="failures")
         # The connections are the link's own: their options decide, the URL is not looked at.
         options: dict[str, Any] = {"connection_pool": link.client.connection_pool}
@@ -57,16 +63,24 @@ class RedisFailureLimiter:
         near = await self._near.wait(address)
         if near:
             return near
+        client = self._client(address)
+        if client in self._free:
+            return 0
         try:
-            stats = await self._link.bounded(self._windows.get_window_stats, self._item, self._client(address))
+            stats = await self._link.bounded(self._windows.get_window_stats, self._item, client)
         except CannotTellError:
             return 0
-        return 0 if stats.remaining > 0 else max(1, ceil(stats.reset_time - time.time()))
+        if stats.remaining > 0:
+            self._free[client] = True
+            return 0
+        until: float = stats.reset_time
+        return max(1, ceil(until - time.time()))
 
     async def fail(self, address: str, tag: str) -> None:
         """Count one failed look-up, once in a window for each address and tag."""
         await self._near.fail(address, tag)
         client = self._client(address)
+        self._free.pop(client, None)
         with suppress(CannotTellError):
             marker = f"keystile:fail:{client}:{self._hidden('tag', tag)}"
             if await self._link.command("SET", marker, "1", "NX", "EX", self._window):
