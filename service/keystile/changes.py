@@ -22,10 +22,15 @@ _MAC_HEX = 64
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in one life of the log; positions of different incarnations cannot be compared."""
+    """A place in one life of the log; positions of different incarnations cannot be compared.
+
+    *local* counts what one process learnt there from somebody else than the log; it means nothing to others, and is
+    never written down.
+    """
 
     incarnation: str
     offset: int
+    local: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord, Owner
 
 MAX_URI = 512
+_CLOCKS_APART = 60  # seconds
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # RFC 6749, appendix A.4
 _MAX_SCOPES = 50
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
@@ -44,13 +45,16 @@ def claims_of(
     record: KeyRecord, owner: Owner, granted: Grant, issuer: str, now: datetime, ttl: timedelta
 ) -> dict[str, Any]:
     """Return the claims of a JWT that outlives neither *ttl* nor its key."""
+    issued_at = int(now.timestamp())
+    if issued_at <= owner.not_before < issued_at + _CLOCKS_APART:
+        issued_at = owner.not_before + 1  # this one is for after the sign-out, which kills what is of its very second
     expires_at = now + ttl if record.expires_at is None else min(now + ttl, record.expires_at)
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": owner.id,
         "aud": granted.audience,
         "exp": int(expires_at.timestamp()),
-        "iat": int(now.timestamp()),
+        "iat": issued_at,
         "jti": secrets.token_urlsafe(16),
         "client_id": record.key_id,
         "gen": record.gen,

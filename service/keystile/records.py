@@ -122,7 +122,15 @@ class KeyRecord:
     def pared(self) -> KeyRecord:
         """Return what decisions and JWTs need of this record: no hash above all."""
         return replace(
-            self, name="", bcrypt="", digest="", digest_pepper="", stamp_pepper="", issued_by="", issued_at=_UNTOLD
+            self,
+            name="",
+            bcrypt="",
+            digest="",
+            digest_pepper="",
+            stamp_pepper="",
+            issued_by="",
+            issued_at=_UNTOLD,
+            older_hash=None,
         )
 
     def to_text(self) -> str:
@@ -220,7 +228,7 @@ class Owner:
     """A user or service account, with the records of all its keys.
 
     *lookups* are the values by which `Directory.find` finds this owner. *not_before* is in epoch seconds: JWTs
-    issued earlier are dead ("sign out everywhere").
+    issued then or earlier are dead ("sign out everywhere").
     """
 
     id: str

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, extra="ignore")
 
     store: Store = Field(Store.EMBEDDED, description="`embedded` (SQLite) or `keycloak`")
-    data_dir: Path = Field(Path(".keystile"), description="writable folder: store, peppers, signing keys")
+    data_dir: Path = Field(Path(".keystile"), description="writable folder: store, peppers, signing keys, journal")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8400, ge=1, le=65535, description="port to listen on")
     workers: int = Field(1, ge=1, le=64, description="worker processes")

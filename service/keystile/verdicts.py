@@ -53,7 +53,6 @@ class Verdict:
         return json.dumps(
             [
                 self.record.to_document(),
-                self.record.older_hash,
                 [owner.id, owner.username, owner.enabled, owner.not_before],
                 [self.position.incarnation, self.position.offset],
                 self.read_at,
@@ -65,11 +64,10 @@ class Verdict:
     @classmethod
     def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
-        document, older_hash, owner, position, read_at, jwt = json.loads(text)
+        document, owner, position, read_at, jwt = json.loads(text)
         owner_id, username, enabled, not_before = owner
-        record = KeyRecord.from_document(document)
         return cls(
-            record=record if older_hash is None else replace(record, older_hash=older_hash),
+            record=KeyRecord.from_document(document),
             owner=Owner(id=owner_id, username=username, enabled=enabled, not_before=not_before),
             position=_position(*position),
             read_at=float(read_at),

@@ -40,7 +40,6 @@ def a_verdict(key: ApiKey, *, owner_id: str = "owner-1", gen: int = 1, offset: i
         digest_pepper="p2",
         stamp_pepper="p2",
         issued_at=datetime(2025, 1, 1, tzinfo=UTC),
-        older_hash=None if key.key_id else "h" * 64,
     )
     return Verdict(
         record=record,

@@ -109,6 +109,34 @@ async def test_a_full_disk_is_said(journal: FileJournal, monkeypatch: pytest.Mon
     assert await journal.entries() == ()
 
 
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link"])
+async def test_what_is_no_file_hides_no_death(
+    journal: FileJournal, tmp_path: Path, alerts: list[str], kind: str
+) -> None:
+    """A folder, a pipe or a link in the place of a death is told of, and the others are obeyed."""
+    await journal.add(DEATH)
+    odd = tmp_path / "journal/aaaaaaaaaaaa.death"
+    if kind == "folder":
+        odd.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(odd)
+    else:
+        odd.symlink_to("/dev/zero")
+    assert await journal.entries() == (DEATH,)
+    assert alerts == ["the journal holds a file that is not ours: aaaaaaaaaaaa.death"]
+
+
+async def test_no_link_is_followed(journal: FileJournal, tmp_path: Path) -> None:
+    """Root's revoke writes, locks and gives away nothing but the journal, whatever its owner put in its place."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "journal").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CannotTellError):
+        await journal.add(DEATH)
+    with pytest.raises(CannotTellError), journal.turn():
+        pass
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 async def test_one_process_at_a_time_finishes(journal: FileJournal, tmp_path: Path) -> None:
     """While another process holds the turn it is not ours; however that one ends, it is ours then."""
     await journal.add(DEATH)

@@ -91,3 +91,15 @@ async def test_nobody_waits_for_ever(fault: BaseException) -> None:
             await task
     link.fault = None
     assert await reads.get("x") == [b"x"]
+
+
+@pytest.mark.parametrize("answer", [7, [], [b"a"], [b"a", 1], [b"a", b"b", b"c"], b"ab"])
+async def test_an_answer_of_another_shape_is_no_answer(answer: object) -> None:
+    """Redis is not trusted to answer as Redis does: nobody hangs, and nobody gets a fault of ours."""
+
+    class Odd:
+        async def command(self, *_words: str) -> object:
+            return answer
+
+    with pytest.raises(CannotTellError):
+        await reads_of(Odd()).get("a", "b")

@@ -55,7 +55,7 @@ async def test_verdict_comes_back_as_it_was(cache: VerdictCache) -> None:
 
 
 async def test_verdict_on_an_older_key_comes_back(cache: VerdictCache) -> None:
-    """A key without an id has its verdict found by its text alone, and its record stays an older one."""
+    """A key without an id has its verdict found by its text alone."""
     key = an_older_key()
     await cache.put(key, a_verdict(key))
     assert await cache.get(key) == Cached(a_verdict(key))

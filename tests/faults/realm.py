@@ -35,8 +35,10 @@ def other_secret(admin: KeycloakAdmin, client: str) -> Iterator[None]:
     was = admin.get_client_secrets(client_id)["value"]
     admin.update_client(client_id, {"secret": "another-secret-than-the-one-configured"})
     renew_keys(admin)
-    yield
-    admin.update_client(client_id, {"secret": was})
+    try:
+        yield
+    finally:
+        admin.update_client(client_id, {"secret": was})
 
 
 @contextmanager
@@ -47,8 +49,10 @@ def without_role(admin: KeycloakAdmin, client: str, role: str) -> Iterator[None]
     roles = [admin.get_client_role(management, role)]
     admin.delete_client_roles_of_user(account, management, roles)
     renew_keys(admin)
-    yield
-    admin.assign_client_role(account, management, roles)
+    try:
+        yield
+    finally:
+        admin.assign_client_role(account, management, roles)
 
 
 def keep_events(admin: KeycloakAdmin, *, kept: bool) -> None:

@@ -29,8 +29,10 @@ READER = "keystile-reader"
 def stopped(faulty: FaultyWorld) -> Iterator[None]:
     """Freeze the server: it keeps its connections."""
     faulty.world.keycloak.suspend()
-    yield
-    faulty.world.keycloak.resume()
+    try:
+        yield
+    finally:
+        faulty.world.keycloak.resume()
 
 
 @contextmanager
@@ -158,5 +160,7 @@ def test_events_switched_off_end_what_they_vouched_for(faulty: FaultyWorld) -> N
 @contextmanager
 def _wire(faulty: FaultyWorld, breaking: Callable[[Proxy], None]) -> Iterator[None]:
     breaking(faulty.keycloak_wire)
-    yield
-    faulty.keycloak_wire.resume()
+    try:
+        yield
+    finally:
+        faulty.keycloak_wire.resume()

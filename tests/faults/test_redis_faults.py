@@ -27,16 +27,20 @@ if TYPE_CHECKING:
 def killed(faulty: FaultyWorld) -> Iterator[None]:
     """Kill the server."""
     faulty.world.redis.kill()
-    yield
-    faulty.world.redis.start()
+    try:
+        yield
+    finally:
+        faulty.world.redis.start()
 
 
 @contextmanager
 def stopped(faulty: FaultyWorld) -> Iterator[None]:
     """Freeze the server: it keeps its connections."""
     faulty.world.redis.suspend()
-    yield
-    faulty.world.redis.resume()
+    try:
+        yield
+    finally:
+        faulty.world.redis.resume()
 
 
 @contextmanager
@@ -58,8 +62,10 @@ def read_only(faulty: FaultyWorld) -> Iterator[None]:
     """Make it the replica of a master that is nowhere."""
     with redis.Redis.from_url(faulty.world.redis.url) as client:
         client.replicaof(LOOPBACK, free_port())
-        yield
-        client.replicaof("NO", "ONE")
+        try:
+            yield
+        finally:
+            client.replicaof("NO", "ONE")
 
 
 @contextmanager
@@ -67,8 +73,10 @@ def out_of_memory(faulty: FaultyWorld) -> Iterator[None]:
     """Have every write refused."""
     with redis.Redis.from_url(faulty.world.redis.url) as client:
         client.config_set("maxmemory", 1)
-        yield
-        client.config_set("maxmemory", 0)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", 0)
 
 
 @contextmanager
@@ -77,8 +85,10 @@ def wrong_password(faulty: FaultyWorld) -> Iterator[None]:
     with redis.Redis.from_url(faulty.world.redis.url) as client:
         client.config_set("requirepass", "another")
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        yield
-        client.config_set("requirepass", faulty.world.redis.password)
+        try:
+            yield
+        finally:
+            client.config_set("requirepass", faulty.world.redis.password)
 
 
 @contextmanager
@@ -150,6 +160,8 @@ def test_what_redis_forgot_is_no_harm(faulty: FaultyWorld, fault: Fault) -> None
 def _wires(faulty: FaultyWorld, breaking: Callable[[Proxy], None]) -> Iterator[None]:
     for wire in faulty.redis_wires:
         breaking(wire)
-    yield
-    for wire in faulty.redis_wires:
-        wire.resume()
+    try:
+        yield
+    finally:
+        for wire in faulty.redis_wires:
+            wire.resume()

@@ -150,3 +150,12 @@ def test_any_text_is_scopes_or_invalid(text: str) -> None:
     except RequestError:
         return
     assert all("\x21" <= letter <= "\x7e" and letter not in '"\\' for scope in scopes for letter in scope)
+
+
+@pytest.mark.parametrize(("ahead", "later"), [(-1, 0), (0, 1), (59, 60), (60, 0)])
+def test_jwt_made_after_a_sign_out_is_later_than_it(ahead: int, later: int) -> None:
+    """A sign-out kills what was issued in its own second; what is made after it, by a slower clock even, lives."""
+    moment = int(NOW.timestamp())
+    owner = an_owner(not_before=moment + ahead)
+    made = claims_of(a_record(), owner, Grant(DEFAULT_AUDIENCE, ()), ISSUER, NOW, TTL)
+    assert made["iat"] == moment + later

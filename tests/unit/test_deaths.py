@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
 
-from keystile.errors import CannotTellError, KeyRefusedError, Reason
+from keystile.errors import CannotTellError, ChangeRefusedError, KeyRefusedError, Reason
 from keystile.records import RevocationReason, Status
 
 if TYPE_CHECKING:
     from keystile.authority.deaths import Deaths, RevokedKey
     from keystile.authority.lifecycle import IssuedKey
+    from keystile.ports import Directory
     from unit.world import World
 
 
@@ -136,3 +137,62 @@ async def test_a_death_in_the_journal_refuses_what_only_stale_trust_would_accept
     with pytest.raises(KeyRefusedError) as refused:
         await world.verify(issued.key)
     assert refused.value.reason is Reason.REVOKED
+
+
+async def three_kept(world: World) -> list[IssuedKey]:
+    """Return three keys whose deaths the journal alone keeps."""
+    issued = [await world.issue() for _ in range(3)]
+    for each in issued:
+        await revoke(deaths_of(world, log=False, directory=False), each)
+    return issued
+
+
+async def test_with_the_directory_back_alone_every_death_is_written(world: World) -> None:
+    """The log is still away: all records die, none waits for another, and all are still to be said."""
+    issued = await three_kept(world)
+    with pytest.raises(CannotTellError):
+        await deaths_of(world, log=False).finish_journal()
+    assert [await status(world, each) for each in issued] == [Status.REVOKED] * 3
+    assert len(await world.journal.entries()) == 3
+
+
+async def test_with_the_log_back_alone_every_death_is_said(world: World) -> None:
+    """The directory is still away: every process that hears the log refuses all of them, and each is said once."""
+    issued = await three_kept(world)
+    here = deaths_of(world, directory=False)
+    for _ in range(3):
+        with pytest.raises(CannotTellError):
+            await here.finish_journal()
+    assert all(world.log.floors[each.record.key_id].dead for each in issued)
+    said = [change for change in (await world.log.read(None)).changes if change.dead]
+    assert len(said) == 3
+
+
+async def test_a_death_the_directory_will_not_take_is_kept(world: World) -> None:
+    """Undeclared attributes can be declared: the death is said, told of once, and tried again."""
+    issued = await world.issue()
+    await revoke(deaths_of(world, log=False, directory=False), issued)
+    here = replace(world.here.lifecycle.deaths, directory=cast("Directory", _Refusing(world)))
+    for _ in range(3):
+        await here.finish_journal()
+    assert len(await world.journal.entries()) == 1
+    assert [event.event for event in world.audit.events].count("alert") == 1
+    await world.here.lifecycle.deaths.finish_journal()
+    assert await status(world, issued) is Status.REVOKED
+
+
+class _Refusing:
+    def __init__(self, world: World) -> None:
+        self.find, self.owners = world.store.find, world.store.owners
+
+    async def update(self, *_: object, **__: object) -> NoReturn:
+        raise ChangeRefusedError("the attributes are not declared")
+
+
+async def test_a_second_revoke_is_answered_although_the_log_is_away(world: World) -> None:
+    """Whoever tries again after a crash gets his answer, and the journal what the log must hear."""
+    issued = await world.issue()
+    await revoke(deaths_of(world), issued)
+    revoked = await revoke(deaths_of(world, log=False), issued)
+    assert revoked.held is not None
+    assert len(await world.journal.entries()) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from unit.builders import DEFAULT_AUDIENCE, asked, death_of
 if TYPE_CHECKING:
     from keystile.authority.jwts import PresentedJwt
     from keystile.authority.lifecycle import IssuedKey
+    from keystile.records import Owner
     from unit.world import Process, World
 
 
@@ -169,3 +171,23 @@ async def test_known_jwt_passes_through_an_outage(world: World) -> None:
     await world.log.append(death_of(issued.record.key_id))
     await world.pass_time(0.1)
     assert await reason_of(world, token) is Reason.JWT_KILLED
+
+
+@pytest.mark.parametrize(("seconds", "dead"), [(-1, False), (0, True), (1, True)])
+async def test_sign_out_kills_what_was_issued_in_its_second(
+    world: World, monkeypatch: pytest.MonkeyPatch, seconds: int, *, dead: bool
+) -> None:
+    """Keycloak tells the sign-out in whole seconds: a JWT of that second may be from before it."""
+    issued = await world.issue()
+    token = await mint(world, issued)
+    read = world.directory.owner
+
+    async def signed_out(owner_id: str) -> Owner | None:
+        owner = await read(owner_id)
+        return owner and replace(owner, not_before=int(world.time.now().timestamp()) + seconds)
+
+    monkeypatch.setattr(world.directory, "owner", signed_out)
+    if dead:
+        assert await reason_of(world, token) is Reason.JWT_KILLED
+    else:
+        assert (await check(world, token)).text is token

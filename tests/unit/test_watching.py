@@ -9,6 +9,7 @@ from keystile.authority.watching import EventWatch
 from keystile.changes import EVERY_OWNER, Change, PollMark
 from keystile.errors import CannotTellError, EventsLostError
 from keystile.ports import PolledEvents
+from keystile.verdicts import Verdict
 from unit.listening import KEY, Listener, a_verdict, at
 
 OWNER = "owner-1"
@@ -154,3 +155,34 @@ async def test_looks_keep_verdicts_fresh(watcher: Watcher) -> None:
     await watcher.watch.look()
     assert watcher.memory.followed_within(1.0)
     assert watcher.memory.fresh_until == watcher.time.ticks() + POLL_VOUCHES_FOR
+
+
+async def test_what_one_process_saw_itself_means_nothing_to_others(watcher: Watcher) -> None:
+    """A verdict sealed by a process that looked itself is older, to all others, than anything they saw."""
+    other = Watcher()
+    watcher.memory.overhear({"somebody else"})
+    sealed = a_verdict(watcher.memory.position)
+    other.memory.overhear({OWNER})
+    assert not other.memory.counts_verdict(Verdict.from_text(sealed.to_text()), 0.0)
+
+
+async def test_the_log_is_later_than_whatever_a_process_saw_itself(watcher: Watcher) -> None:
+    """However much a process saw, the log's next entry voids what it names."""
+    for _ in range(5):
+        watcher.memory.overhear({OWNER})
+    read = watcher.memory.position
+    watcher.hear(6, Change(owner_id=OWNER))
+    assert not watcher.memory.counts(read, KEY, owner_name(OWNER))
+
+
+async def test_old_marks_put_back_keep_nothing_fresh(watcher: Watcher) -> None:
+    """Whoever writes to Redis can show old poll marks in turn; none is newer than the newest that was heard."""
+    first, second = PollMark(polled_at=51.0), PollMark(polled_at=52.0)
+    watcher.hear(6, polled=second)
+    until = watcher.memory.fresh_until
+    for _ in range(3):
+        watcher.time.passed += 0.1
+        watcher.hear(6, polled=first)
+        watcher.time.passed += 0.1
+        watcher.hear(6, polled=second)
+    assert watcher.memory.fresh_until == until

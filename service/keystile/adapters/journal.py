@@ -1,7 +1,7 @@
 """The journal: deaths of keys kept on this machine's disk until directory and log know of them.
 
 One file per key in a folder of its own, written whole or not at all, on disk before it counts. Whoever can write to the
-folder is not trusted: a file without our MAC is told of and left alone, and any file can only end a key.
+folder is not trusted: they can take a death away or keep it from being obeyed, and never add one without a pepper.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -26,6 +27,7 @@ Answer = TypeVar("Answer")
 
 _SUFFIX = ".death"
 _LOCK = "lock"
+_LARGEST = 8_192  # bytes
 _MOST = 10_000  # files: more than anybody revokes during an outage
 
 
@@ -36,7 +38,7 @@ class FileJournal:
         self._folder = folder
         self._peppers = peppers
         self._alert = alert
-        self._foreign: set[str] = set()
+        self._told: set[str] = set()
 
     async def add(self, change: Change) -> None:
         """See `Journal.add`."""
@@ -57,7 +59,8 @@ class FileJournal:
             yield False
             return
         try:
-            lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            with self._opened() as folder:
+                lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600, dir_fd=folder)
         except OSError as error:
             raise CannotTellError(f"the journal in {self._folder} cannot be locked: {error.strerror}") from error
         try:
@@ -70,64 +73,86 @@ class FileJournal:
         finally:
             os.close(lock)
 
-    def _add(self, change: Change) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._folder / f"{change.key_id}{_SUFFIX}"
-        unfinished = path.with_suffix(f".{os.getpid()}")
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        # An operator may be root, and the folder is the server's own user's: no link in it or in its place is followed.
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            try:
-                self._give_to_owner(file)
-                os.write(file, sign(change, self._peppers).encode())
-                os.fsync(file)
-            finally:
-                os.close(file)
-            unfinished.rename(path)
+            yield folder
         finally:
-            with suppress(FileNotFoundError):
-                unfinished.unlink()
-        self._sync_folder()
+            os.close(folder)
 
-    def _give_to_owner(self, file: int) -> None:
+    def _add(self, change: Change) -> None:
+        if not self._folder.exists():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _sync(self._folder.parent)
+        name, unfinished = f"{change.key_id}{_SUFFIX}", secrets.token_hex(8)
+        with self._opened() as folder:
+            self._give_to_owner(folder)
+            file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+            try:
+                with os.fdopen(file, "wb") as opened:
+                    self._give_to_owner(file)
+                    opened.write(sign(change, self._peppers).encode())
+                    opened.flush()
+                    os.fsync(file)
+                os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                os.unlink(unfinished, dir_fd=folder)
+                raise
+            os.fsync(folder)
+
+    def _give_to_owner(self, opened: int) -> None:
         # An operator who is root must not leave behind what the server's own user cannot read.
         if os.geteuid() == 0:
-            folder = self._folder.parent.stat()
-            os.fchown(file, folder.st_uid, folder.st_gid)
-            os.chown(self._folder, folder.st_uid, folder.st_gid)
+            owner = self._folder.parent.stat()
+            os.fchown(opened, owner.st_uid, owner.st_gid)
 
     def _entries(self) -> tuple[Change, ...]:
         try:
-            names = sorted(entry.name for entry in os.scandir(self._folder) if entry.name.endswith(_SUFFIX))
+            with self._opened() as folder:
+                names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIX))  # noqa: PTH208 - an opened one
+                if len(names) > _MOST:
+                    self._tell(f"the journal holds {len(names)} files, of which {_MOST} are read")
+                read = [self._read(name, folder) for name in names[:_MOST]]
         except FileNotFoundError:
             return ()
-        read = [self._read(name) for name in names[:_MOST]]
         return tuple(change for change in read if change is not None)
 
-    def _read(self, name: str) -> Change | None:
+    def _read(self, name: str, folder: int) -> Change | None:
         try:
-            text = (self._folder / name).read_text(encoding="ascii")
+            file = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=folder)
+            try:
+                change = unsign(Change, os.read(file, _LARGEST).decode("ascii"), self._peppers)
+            finally:
+                os.close(file)
         except FileNotFoundError:
             return None  # somebody finished it meanwhile
-        except UnicodeDecodeError:
-            text = ""
-        change = unsign(Change, text, self._peppers)
+        except (OSError, UnicodeDecodeError):  # a folder, a pipe, somebody else's: one of them must not hide the others
+            change = None
         if change is not None and change.key_id == name.removesuffix(_SUFFIX):
             return change
-        if name not in self._foreign and len(self._foreign) < _MOST:
-            self._foreign.add(name)
-            self._alert(f"the journal holds a file that is not ours: {name}")
+        self._tell(f"the journal holds a file that is not ours: {name}")
         return None
 
-    def _remove(self, change: Change) -> None:
-        (self._folder / f"{change.key_id}{_SUFFIX}").unlink(missing_ok=True)
-        self._sync_folder()
+    def _tell(self, what: str) -> None:
+        if what not in self._told and len(self._told) < _MOST:
+            self._told.add(what)
+            self._alert(what)
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
+    def _remove(self, change: Change) -> None:
+        with self._opened() as folder:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{change.key_id}{_SUFFIX}", dir_fd=folder)
             os.fsync(folder)
-        finally:
-            os.close(folder)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 async def _in_thread(

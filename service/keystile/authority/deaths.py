@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
-from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError
+from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError
 from keystile.ports import AuditEvent
 from keystile.records import RevocationReason
 
@@ -45,6 +45,8 @@ class Deaths:
     journal: Journal
     auditor: Auditor
     clock: Clock
+    said: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
 
     async def revoke(self, key_id: str, *, reason: RevocationReason, revoked_by: str) -> RevokedKey:
         """Revoke a key for ever: said first, so that it bites at once, then written. Twice is as good as once.
@@ -79,10 +81,7 @@ class Deaths:
         for death in memory.pending():
             if death.key_id in written:
                 continue
-            try:
-                await self._write_pending(death)
-            except ChangeRefusedError as error:  # one that cannot be written must not stand before the others
-                self.auditor.alert(f"the death of key {death.key_id} cannot be written: {error}")
+            await self._try_to_write_pending(death)  # one that is refused must not stand before the others
             written.add(death.key_id)
 
     async def keep_writing(self, memory: ChangeMemory) -> None:
@@ -119,28 +118,54 @@ class Deaths:
             await asyncio.sleep(_AGAIN)
 
     async def finish_journal(self) -> None:
-        """Write and say what the journal keeps. Raises `CannotTellError` while directory or log are away."""
+        """Write and say what the journal keeps, each as far as it goes.
+
+        Raises `CannotTellError` if something is left because directory or log are away.
+        """
+        left: CannotTellError | None = None
         with self.journal.turn() as ours:
             for death in await self.journal.entries() if ours else ():
-                await self._finish(death)
+                try:
+                    await self._finish(death)
+                except CannotTellError as error:  # one that waits must not stand before the others
+                    left = error
+        if left is not None:
+            raise left
 
     async def _finish(self, death: Change) -> None:
         written = replace(death, pending=False)
         if death.pending:
-            try:
-                await self._write_pending(death)
-            except ChangeRefusedError as error:  # one that cannot be written must not stand before the others
-                self.auditor.alert(f"the death of key {death.key_id} cannot be written: {error}")
+            await self._say_once(death)  # wherever the log is heard it bites, written or not
+            if not await self._try_to_write_pending(death):
+                return
             await self.journal.add(written)
         await self.follower.announce(written)
         await self.journal.remove(written)
+
+    async def _say_once(self, death: Change) -> None:
+        if death.key_id not in self.said and await self._try_to_say(death):
+            self.said.add(death.key_id)
+
+    async def _try_to_write_pending(self, death: Change) -> bool:
+        """Write *death*; False if the directory will not take it, which is told once. Raises `CannotTellError`."""
+        try:
+            await self._write_pending(death)
+        except OwnerUnknownError:
+            return True  # whoever held it is gone
+        except ChangeRefusedError as error:
+            if death.key_id not in self.refused:
+                self.refused.add(death.key_id)
+                self.auditor.alert(f"the death of key {death.key_id} cannot be written: {error}")
+            return False
+        return True
 
     async def restore(self, floor: Floor, owner: Owner) -> None:
         """Write again the death that *floor* remembers: somebody saved a page from before it."""
         if not floor.dead:
             return
         death = Change(key_id=floor.key_id, gen=floor.gen)
-        if await self._write(owner.id, death):
+        _, changed = await self._write(owner.id, death)
+        if changed:
             event = AuditEvent(event="change_undone", outcome="restored", key_id=floor.key_id, owner=owner.username)
             self.auditor.changed(event)
 
@@ -157,7 +182,9 @@ class Deaths:
     async def _revoke(self, owner: Owner, key_id: str, reason: RevocationReason, revoked_by: str) -> RevokedKey:
         record = owner.record(key_id)
         if record is not None and record.revoked_at is not None:
-            await self.affirm(owner, record)  # the first time it may have been written without being heard
+            await self._say_written(
+                self._death(key_id, owner, record.revoked_reason or reason)
+            )  # perhaps not heard yet
             return RevokedKey(key_id, (owner, record))
         # Pending until it is written: whatever ends this process in between, another one finishes it.
         death = self._death(key_id, owner, reason, pending=True)
@@ -165,14 +192,15 @@ class Deaths:
         if record is None:
             raise ChangeRefusedError(f"key {key_id} is refused from now on, but its record cannot be read")
         try:
-            await self._write(owner.id, death)
+            current, _ = await self._write(owner.id, death)
         except CannotTellError:
             await self._accept(death, said=said)
             self._audit("pending", key_id, owner, reason, revoked_by)
             return RevokedKey(key_id, None)
         await self._say_written(replace(death, pending=False))
         self._audit("done", key_id, owner, reason, revoked_by)
-        return RevokedKey(key_id, await self._held(owner, key_id))
+        tombstone = current.record(key_id)
+        return RevokedKey(key_id, None if tombstone is None else (current, tombstone))
 
     async def _accept(self, death: Change, *, said: bool) -> None:
         """Keep a death that could not be written; it is accepted if the log took it, or the journal does."""
@@ -194,13 +222,14 @@ class Deaths:
     async def _write_pending(self, death: Change) -> None:
         holders = await self.holders(death.key_id)
         for owner in holders:
-            if await self._write(owner.id, death):
+            _, changed = await self._write(owner.id, death)
+            if changed:
                 self._audit("done", death.key_id, owner, _reason(death), None)
         if not holders:  # it was revoked unseen: perhaps a slip of the pen
             self._audit("no_such_key", death.key_id, None, _reason(death), None)
 
-    async def _write(self, owner_id: str, death: Change) -> bool:
-        """Write *death* and tell whether it was not written before."""
+    async def _write(self, owner_id: str, death: Change) -> tuple[Owner, bool]:
+        """Write *death*; return the owner as stored, and whether it was not written before."""
         now, changed = self.clock(), False
 
         def change(current: Owner) -> Owner:
@@ -209,13 +238,7 @@ class Deaths:
             changed = after is not current
             return after
 
-        await self.directory.update(owner_id, change, urgent=True)
-        return changed
-
-    async def _held(self, owner: Owner, key_id: str) -> tuple[Owner, KeyRecord] | None:
-        current = await self.directory.owner(owner.id)
-        record = current.record(key_id) if current is not None else None
-        return None if current is None or record is None else (current, record)
+        return await self.directory.update(owner_id, change, urgent=True), changed
 
     async def _try_to_say(self, change: Change) -> bool:
         try:

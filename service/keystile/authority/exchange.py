@@ -50,7 +50,7 @@ class Exchange:
 
     def reusable(self, verdict: Verdict, context: RequestContext) -> ReusableJwt | None:
         """Return the JWT kept with *verdict* if a process like this one made it and it still may be handed out."""
-        jwt = verdict.jwt
-        if jwt is None or jwt.maker != self.tokens.maker(context.rules.default_audience):
+        jwt, granted = verdict.jwt, grant(verdict.record, context)
+        if jwt is None or jwt.maker != self.tokens.maker(granted.audience) or jwt.scopes != granted.scopes:
             return None
-        return jwt if 0 < jwt.until - self.clock().timestamp() <= self.ttl.total_seconds() else None
+        return jwt if 0 < jwt.until - self.clock().timestamp() <= self.ttl.total_seconds() / 2 + 1 else None

@@ -56,7 +56,7 @@ class JwtVerifier:
         self._check_kills(key_id, gen)
         verdict = await self._record(key_id, owner_id, context)
         self._check_kills(key_id, gen)  # it may have been said while the record was read
-        if verdict.owner.id != owner_id or claims["iat"] < verdict.owner.not_before:
+        if verdict.owner.id != owner_id or claims["iat"] <= verdict.owner.not_before:
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
         self.verifier.judge(verdict, context)
         return PresentedJwt(token, claims, verdict)

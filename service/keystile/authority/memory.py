@@ -19,6 +19,7 @@ POLL_VOUCHES_FOR = 60.0  # seconds that a complete poll of the directory's event
 REMEMBERED = 2 * 3600.0  # longer than any verdict or JWT lives
 _EVERYBODY = "owner:" + EVERY_OWNER
 _NOWHERE = Position("", -1)
+_UNTOUCHED = ((-2, 0), 0.0)
 
 
 class ChangeMemory:
@@ -38,11 +39,12 @@ class ChangeMemory:
         self.fresh_until = float("-inf")
         self._heard = _NOWHERE
         self._said = _NOWHERE
-        self._touched: dict[str, tuple[int, float]] = {}
+        self._touched: dict[str, tuple[tuple[int, int], float]] = {}
         self._kills: dict[str, Change] = {}
         self._latest = -1
         self._void = -1
         self.polled: PollMark | None = None
+        self._highest_mark = 0.0
 
     @property
     def heard(self) -> Position | None:
@@ -52,7 +54,7 @@ class ChangeMemory:
     @property
     def position(self) -> Position:
         """The position to note before reading a record: what was heard, and what this process said itself."""
-        if self._said.incarnation == self._heard.incarnation and self._said.offset > self._heard.offset:
+        if self._said.incarnation == self._heard.incarnation and self._said > self._heard:
             return self._said
         return self._heard
 
@@ -72,7 +74,8 @@ class ChangeMemory:
         """Tell whether what was read at *position* still counts: nothing later names any of *names*."""
         if position.incarnation != self._heard.incarnation or position.offset < self._void or not self.hears():
             return False
-        return all(self._touched.get(name, (-1, 0.0))[0] <= position.offset for name in (_EVERYBODY, *names))
+        read_at = (position.offset, position.local)
+        return all(self._touched.get(name, _UNTOUCHED)[0] <= read_at for name in (_EVERYBODY, *names))
 
     def counts_verdict(self, verdict: Verdict, now: float) -> bool:
         """Tell whether *verdict* still counts by the log at *now* (epoch seconds)."""
@@ -126,8 +129,9 @@ class ChangeMemory:
         names = [owner_name(owner_id) for owner_id in owner_ids]
         if names:
             # A position of this process alone: later than all it heard, earlier than all that the log can still say.
-            self._said = Position(self._heard.incarnation, self.position.offset + 1)
-            self._touched |= dict.fromkeys(names, (self._said.offset, self._ticks()))
+            here = self.position
+            self._said = Position(self._heard.incarnation, here.offset, here.local + 1)
+            self._touched |= dict.fromkeys(names, ((here.offset, here.local + 1), self._ticks()))
             self.version += 1
 
     def watched(self, asked_at: float) -> None:
@@ -177,11 +181,12 @@ class ChangeMemory:
         # Only for the first one after a silence, and for one that is set back, there is nothing but the clocks.
         if mark is None or mark == self.polled:
             return
-        if self.polled is not None and mark.polled_at > self.polled.polled_at and self.hears_log():
+        if mark.polled_at > self._highest_mark > 0 and self.hears_log():
             began_at = self._heard_at
         else:
             began_at = self._ticks() - max(0.0, now - mark.polled_at)
         self.fresh_until = max(self.fresh_until, began_at + POLL_VOUCHES_FOR)
+        self._highest_mark = max(self._highest_mark, mark.polled_at)
         self.polled = mark
 
     def _take(self, change: Change, offset: int) -> None:
@@ -189,7 +194,7 @@ class ChangeMemory:
         self._latest = max(self._latest, offset)
         for name in (change.key_id, owner_name(change.owner_id) if change.owner_id else ""):
             if name:  # a page that was under way while this process spoke must not take its own word back
-                self._touched[name] = (max(offset, self._touched.get(name, (-1, 0.0))[0]), self._ticks())
+                self._touched[name] = (max((offset, 0), self._touched.get(name, _UNTOUCHED)[0]), self._ticks())
         if change.kills_below:
             self._kill(change)
 

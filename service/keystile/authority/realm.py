@@ -32,6 +32,7 @@ class RealmWatch:
         self._memory = memory
         self._clock = clock
         self._not_before: int | None = None
+        self._unread = False
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -44,8 +45,13 @@ class RealmWatch:
 
     async def look(self) -> None:
         """Read it once. Raises `CannotTellError`."""
-        not_before = await self._read()
-        if self._not_before is not None and not_before > self._not_before:
+        try:
+            not_before = await self._read()
+        except CannotTellError:
+            self._unread = self._not_before is None  # what is read of owners meanwhile lacks the realm's word
+            raise
+        risen = self._unread if self._not_before is None else not_before > self._not_before
+        self._not_before, self._unread = not_before, False
+        if risen:
             self._memory.overhear({EVERY_OWNER})  # here at once, whether or not the log can be told
             await self._follower.announce(Change(owner_id=EVERY_OWNER, at=self._clock().timestamp()))
-        self._not_before = not_before

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from granian import Granian
@@ -63,7 +64,8 @@ def serve(settings: Settings) -> None:
         if os.getpid() != parent:
             return  # a worker that has no handlers of its own yet
         for worker in server.wrks:
-            os.kill(worker.inner.pid, DRAIN)  # type: ignore[union-attr]  # processes, as we run it
+            with suppress(ProcessLookupError, TypeError):  # it just ended, or has no process yet
+                os.kill(worker.inner.pid, DRAIN)  # type: ignore[union-attr]  # processes, as we run it
         threading.Timer(settings.drain.total_seconds(), server.signal_handler_interrupt, (signum, frame)).start()
 
     server.on_startup(lambda: signal.signal(signal.SIGTERM, drain))  # somebody at a keyboard does not wait

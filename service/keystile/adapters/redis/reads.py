@@ -47,6 +47,7 @@ class Reads:
         try:
             # MGET even for one: a value of another type is then absent instead of an error.
             values = await self._link.command("MGET", *(name for names, _ in batch for name in names))
+            _check(values, sum(len(names) for names, _ in batch))
         except CannotTellError as error:
             _refuse(batch, error)
             return
@@ -58,6 +59,14 @@ class Reads:
             if not answer.done():  # its caller may have gone
                 answer.set_result(values[start : start + len(names)])
             start += len(names)
+
+
+def _check(values: object, count: int) -> None:
+    """Raise `CannotTellError` unless Redis answered as Redis does: it is not trusted for that either."""
+    if not isinstance(values, list) or len(values) != count:
+        raise CannotTellError("Redis answered otherwise than it was asked")
+    if not all(value is None or isinstance(value, bytes) for value in values):
+        raise CannotTellError("Redis answered with something else than values")
 
 
 def _refuse(batch: list[_Asked], error: CannotTellError) -> None:
