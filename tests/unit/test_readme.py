@@ -11,6 +11,8 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from bench.results import kept_table
+from bench.rows import GROUPS
 from keystile.cli.main import app
 from keystile.settings import Settings, duration_text
 
@@ -25,6 +27,12 @@ _COMMAND = re.compile(r"^(?:\.venv/bin/)?keystile ([a-z][a-z-]*(?: [a-z][a-z-]*)
 def test_the_settings_table_is_that_of_the_code() -> None:
     """Every setting stands in the README with its default and meaning, and no other."""
     assert settings_table() in README, f"the table should be:\n{settings_table()}"
+
+
+def test_what_was_measured_is_what_is_said() -> None:
+    """The tables are those of the last runs, and no place is left to be filled."""
+    assert kept_table(list(GROUPS)) in README
+    assert "<!--" not in README
 
 
 @pytest.mark.parametrize("command", sorted(set(_COMMAND.findall(README))))

@@ -44,6 +44,7 @@ class Watcher(Listener):
         self.events = Events()
         self.watch = EventWatch(self.events, self.memory, ticks=self.time.ticks)
         self.hear(5, polled=PollMark(polled_at=50.0))
+        self.memory.watched(self.time.ticks() - WATCHED_FOR)  # that mark is a fresh one
 
     def counts(self) -> bool:
         """Tell whether what was read at position 5 still counts."""
@@ -186,3 +187,11 @@ async def test_old_marks_put_back_keep_nothing_fresh(watcher: Watcher) -> None:
         watcher.time.passed += 0.1
         watcher.hear(6, polled=second)
     assert watcher.memory.fresh_until == until
+
+
+async def test_after_an_hour_of_nothing_it_begins_anew(watcher: Watcher) -> None:
+    """With log and directory away for long, the events of all that time are not asked for: nothing older counts."""
+    watcher.time.passed = 3_601.0
+    await watcher.watch.look()
+    assert watcher.events.asked == [None]
+    assert not watcher.counts()

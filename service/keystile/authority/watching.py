@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from keystile.authority.polling import SET_BACK
+from keystile.authority.polling import MAX_GAP, SET_BACK
 from keystile.changes import EVERY_OWNER
 from keystile.errors import CannotTellError, EventsLostError
 
@@ -53,6 +53,8 @@ class EventWatch:
         since = self._since
         if since is None and self._memory.polled is not None:
             since = self._memory.polled.polled_at
+        if not self._memory.followed_within(MAX_GAP):
+            since = None  # too much to catch up with
         try:
             page = await self._events.poll(since)
         except EventsLostError:
