@@ -9,18 +9,21 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soak.changes import Changes
 from soak.deployment import Site, open_site
 from soak.faults import OWN_BOUND, Faults
 from soak.load import Load, Peak, pin_to_one_core
-from soak.memory import Memory
+from soak.memory import Growth, Memory
 from soak.population import Population
 from soak.report import RESULTS, as_text, describe, make_document
 from soak.timeline import Timeline
 from soak.wire import Wire
 from truth import Truth
+
+if TYPE_CHECKING:
+    from soak.operator import Operator
 
 _OWNERS = 8
 _WORKERS = 2
@@ -49,7 +52,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         where = options.keep or Path(folder)
         with open_site(where, workers=_WORKERS, KEYSTILE_TOKEN_TTL="60s") as site:
-            document = _soak(site, options)
+            document = Soak(site, options).run()
     RESULTS.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(as_text(document))
     return 1 if document["wrong"] or document["flaws"] else 0
@@ -66,84 +69,95 @@ def _options() -> Options:
     return Options(**vars(parser.parse_args()))
 
 
-def _soak(site: Site, options: Options) -> dict[str, Any]:
-    truth = Truth(patience=_PATIENCE, outages_need_a_cause=True)
-    population = Population(truth, site.world.environment["KEYSTILE_PEPPERS"])
-    owners = [site.world.add_user() for _ in range(_OWNERS)]
-    for start in range(0, options.keys, _BATCH):
-        batch = [owners[number % _OWNERS] for number in range(start, start + _BATCH)]
-        for document in site.operator.issue(batch):
-            population.add(document)
-    for holder in population.live[:_DEAD_FROM_THE_START]:  # so that the peak too is measured with some refused
-        with truth.ending(holder.key, bound=OWN_BOUND):
-            site.operator.revoke(holder.key.key_id)
-        population.bury(holder)
-    pin_to_one_core()
-    wire = Wire()
-    load = Load(wire, site.ports[0], population)
-    with truth.fault("a cold start"):  # Keycloak's first answers take seconds while everything starts at once
-        load.measure_peak(options.peak_seconds / 2)
-    peak = load.measure_peak(options.peak_seconds)
-    sys.stdout.write(f"peak: {peak.per_second:.0f}/s, generator busy {peak.generator_share:.0%} of its core\n")
-    sys.stdout.flush()
-    return _endure(site, options, population, load, wire, peak, owners)
+class Soak:
+    """One run at a site that was just started."""
 
+    def __init__(self, site: Site, options: Options) -> None:
+        self._options = options
+        self._truth = Truth(patience=_PATIENCE, outages_need_a_cause=True)
+        self._population = Population(self._truth, site.world.environment["KEYSTILE_PEPPERS"])
+        owners = [site.world.add_user() for _ in range(_OWNERS)]
+        self._issue(site.operator, owners)
+        self._wire = Wire()
+        self._load = Load(self._wire, site.ports[0], self._population)
+        self._memory = Memory(site.servers[0])
+        self._timeline = Timeline(self._wire)
+        self._faults = Faults(site, self._truth, self._memory)
+        self._changes = Changes(site, self._population, self._faults, owners)
 
-def _endure(
-    site: Site, options: Options, population: Population, load: Load, wire: Wire, peak: Peak, owners: list[str]
-) -> dict[str, Any]:
-    truth, seconds, rate = population.truth, options.minutes * 60, peak.per_second * options.load
-    memory = Memory(site.servers[0])
-    faults = Faults(site, truth, memory, seconds=seconds, every=options.fault_every)
-    changes = Changes(site, population, faults, owners)
-    timeline = Timeline(wire)
+    def run(self) -> dict[str, Any]:
+        """Measure the peak, load with a share of it, break things, and return what was found."""
+        pin_to_one_core()
+        self._changes.start()  # so that the peak is measured with them: they cost the same machine
+        try:
+            with self._truth.fault("a cold start"):  # Keycloak's first answers take seconds while all starts at once
+                self._load.measure_peak(self._options.peak_seconds)
+            peak = self._load.measure_peak(self._options.peak_seconds)
+            sys.stderr.write(f"peak: {peak.per_second:.0f}/s, generator busy {peak.generator_share:.0%} of its core\n")
+            began = time.monotonic()
+            self._endure(peak.per_second * self._options.load)
+        finally:
+            self._changes.stop()
+            self._faults.stop()
+        self._wire.close()
+        if self._options.keep:
+            self._keep(self._options.keep)
+        return self._document(peak, began)
 
-    def watch() -> None:
-        memory.sample()
-        timeline.tick()
+    def _issue(self, operator: Operator, owners: list[str]) -> None:
+        for start in range(0, self._options.keys, _BATCH):
+            batch = [owners[number % _OWNERS] for number in range(start, start + _BATCH)]
+            for document in operator.issue(batch):
+                self._population.add(document)
+        for holder in self._population.live[:_DEAD_FROM_THE_START]:
+            with self._truth.ending(holder.key, bound=OWN_BOUND):
+                operator.revoke(holder.key.key_id)
+            self._population.bury(holder)
 
-    began = time.monotonic()
-    faults.start()
-    changes.start()
-    try:
-        load.keep_up(rate, seconds, watch, timeline.hear)
-    finally:
-        changes.stop()
-        faults.stop()
-        growth = memory.growth()
-        wire.close()
-        if options.keep:
-            timeline.write(options.keep / "timeline.jsonl")
-            wrong = "".join(json.dumps(describe(each, 0, truth.faults)) + "\n" for each in truth.wrong)
-            (options.keep / "wrong.jsonl").write_text(wrong, encoding="utf-8")
-    return make_document(
-        truth,
-        growth,
-        {"flaws": _flaws(changes, growth, truth) + _overload(wire, rate)},
-        began=began,
-        minutes=options.minutes,
-        peak_per_second=round(peak.per_second),
-        generator_share=round(peak.generator_share, 2),
-        load_per_second=round(rate),
-        longest_line=wire.longest_line,
-        changes=dict(changes.done),
-        unavailable=dict(truth.excused),
-    )
+    def _endure(self, rate: float) -> None:
+        seconds = self._options.minutes * 60
+        self._memory.begin()
+        self._timeline.begin()
+        self._faults.start(seconds, self._options.fault_every)
 
+        def watch() -> None:
+            self._memory.sample()
+            self._timeline.tick()
 
-def _flaws(changes: Changes, growth: list[Any], truth: Truth) -> list[str]:
-    cut = sum(number for (_, _, status), number in truth.counts.items() if status is None)
-    found = [f"a revoke was refused: {why}" for why in changes.refused]
-    if cut > _CUTS_ALLOWED:
-        found.append(f"{cut} requests were cut or got no answer")
-    if not growth:
-        found.append("no worker lived long enough to compare its memory")
-    return found + [f"memory of {each.pid} grows" for each in growth if not each.is_flat]
+        self._load.keep_up(rate, seconds, watch, self._timeline.hear)
 
+    def _keep(self, folder: Path) -> None:
+        self._timeline.write(folder / "timeline.jsonl")
+        wrong = [json.dumps(describe(each, 0, self._truth.faults)) for each in self._truth.wrong]
+        (folder / "wrong.jsonl").write_text("\n".join(wrong), encoding="utf-8")
 
-def _overload(wire: Wire, rate: float) -> list[str]:
-    seconds = wire.longest_line / rate
-    return [f"the load was more than it could take: {seconds:.1f} s in line"] if seconds > _LINE_ALLOWED else []
+    def _document(self, peak: Peak, began: float) -> dict[str, Any]:
+        growth, rate = self._memory.growth(), peak.per_second * self._options.load
+        return make_document(
+            self._truth,
+            growth,
+            {"flaws": self._flaws(growth, rate)},
+            began=began,
+            minutes=self._options.minutes,
+            peak_per_second=round(peak.per_second),
+            generator_share=round(peak.generator_share, 2),
+            load_per_second=round(rate),
+            longest_line=self._wire.longest_line,
+            changes=dict(self._changes.done),
+            unavailable=dict(self._truth.excused),
+        )
+
+    def _flaws(self, growth: list[Growth], rate: float) -> list[str]:
+        cut = sum(number for (_, _, status), number in self._truth.counts.items() if status is None)
+        in_line = self._wire.longest_line / rate
+        found = [f"a revoke was refused: {why}" for why in self._changes.refused]
+        if cut > _CUTS_ALLOWED:
+            found.append(f"{cut} requests were cut or got no answer")
+        if in_line > _LINE_ALLOWED:
+            found.append(f"the load was more than it could take: {in_line:.1f} s in line")
+        if not growth:
+            found.append("no worker lived long enough to compare its memory")
+        return found + [f"memory of {each.pid} grows" for each in growth if not each.is_flat]
 
 
 if __name__ == "__main__":

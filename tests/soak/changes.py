@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from soak.population import Population
 
 _DISABLED_FOR = 9.0  # seconds
-_PAUSE = 0.7  # seconds between changes
+_PAUSE = 1.5  # seconds between changes
 _SHORT_LIFE = 20.0  # seconds
 
 

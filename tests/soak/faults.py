@@ -39,11 +39,11 @@ class Fault:
 class Faults:
     """Breaks things by a plan, in a thread of its own."""
 
-    def __init__(self, site: Site, truth: Truth, memory: Memory, *, seconds: float, every: float) -> None:
+    def __init__(self, site: Site, truth: Truth, memory: Memory) -> None:
         self._site = site
         self._truth = truth
         self._memory = memory
-        self._plan = self._planned(time.monotonic(), seconds, every)
+        self._plan: list[Fault] = []
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -56,19 +56,16 @@ class Faults:
         now = time.monotonic()
         return not self._touched(now, now + seconds, of_keycloak=True)
 
-    @property
-    def names(self) -> list[str]:
-        """What happened, in order."""
-        return [name for name, _, _ in self._truth.faults]
-
-    def start(self) -> None:
-        """Begin."""
+    def start(self, seconds: float, every: float) -> None:
+        """Break something *every* so many seconds, for *seconds* from now on."""
+        self._plan = self._planned(time.monotonic(), seconds, every)
         self._thread.start()
 
     def stop(self) -> None:
         """Leave out what has not begun and wait until all is mended."""
         self._ending.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _run(self) -> None:
         for fault in self._plan:

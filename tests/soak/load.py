@@ -45,9 +45,9 @@ class Load:
         return self._asked
 
     def measure_peak(self, seconds: float) -> Peak:
-        """Keep a fixed number of requests under way for that long; unknown keys are left out."""
+        """Keep a fixed number of requests under way for that long, and unknown keys coming as they do later."""
         began, cpu = time.monotonic(), time.process_time()
-        answered = 0
+        answered, unknown = 0, 0
 
         def again(_reply: Reply | None = None) -> None:
             nonlocal answered
@@ -57,6 +57,11 @@ class Load:
 
         for _ in range(_IN_PARALLEL):
             self._ask_one(again)
+        while (passed := time.monotonic() - began) < seconds:
+            while unknown < passed * UNKNOWN_PER_SECOND:
+                unknown += 1
+                self._ask_unknown()
+            self._wire.turn(0.01)
         while self._wire.under_way:
             self._wire.turn(0.05)
         took = time.monotonic() - began

@@ -58,6 +58,11 @@ class Memory:
             if resident:
                 self._samples[pid].append((now - self._began, resident))
 
+    def begin(self) -> None:
+        """Let the time that counts begin now."""
+        self._began = time.monotonic()
+        self._samples.clear()
+
     def growth(self) -> list[Growth]:
         """Return how each worker grew that was there in both quarters."""
         whole = self._sampled_at - self._began

@@ -24,6 +24,10 @@ class Timeline:
         self._answers = 0
         self._slowest = 0.0
 
+    def begin(self) -> None:
+        """Let the first second begin now."""
+        self._began = self._last = time.monotonic()
+
     def hear(self, reply: Reply) -> None:
         """Count one reply."""
         self._answers += 1
