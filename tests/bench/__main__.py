@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import results
 from bench.estate import Estate
-from bench.machine import check
+from bench.machine import check, description
 from bench.plan import ENOUGH, Plan
 from bench.rows import GROUPS
 from stack import StackError
@@ -47,6 +47,7 @@ def _measure(groups: list[str], rounds: int, seconds: int) -> int:
     unknown = set(groups) - set(GROUPS)
     if unknown:
         raise StackError(f"no such group: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    description()  # now: somebody may commit while we measure
     measured: list[results.Row] = []
     failed: list[str] = []
     with tempfile.TemporaryDirectory() as name, Estate(Path(name)) as estate:

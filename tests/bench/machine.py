@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,8 +66,9 @@ def resident_megabytes(server: Server) -> float:
     return max(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+@cache
 def description() -> dict[str, str | int]:
-    """Return what a reader must know to compare with another machine."""
+    """Return what a reader must know to compare with another machine, as it was when first asked."""
     return {
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
         "cores": os.cpu_count() or 1,
@@ -82,11 +84,13 @@ def _processor() -> str:
 
 
 def _commit() -> str:
+    """Return the commit, with a mark if files differ from it; what is measured does not count."""
+    changed = [name for name in _git("diff", "--name-only", "HEAD").splitlines() if not name.endswith("results.json")]
+    return (_git("rev-parse", "--short=12", "HEAD") or "unknown") + ("-dirty" if changed else "")
+
+
+def _git(*words: str) -> str:
     done = subprocess.run(  # noqa: S603 - fixed words
-        [command_path("git", "git"), "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
+        [command_path("git", "git"), *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
-    return done.stdout.strip() or "unknown"
+    return done.stdout.strip()
