@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from soak.changes import Changes
 from soak.deployment import Site, open_site
 from soak.faults import OWN_BOUND, Faults
-from soak.load import Load, Peak, pin_to_one_core
+from soak.load import LINE_ALLOWED, Load, Peak, pin_to_one_core
 from soak.memory import Growth, Memory
 from soak.population import Population
 from soak.report import RESULTS, as_text, describe, make_document
@@ -30,7 +30,6 @@ _WORKERS = 2
 _PATIENCE = 10.0  # seconds: an answer that takes longer is a wrong one
 _BATCH = 8
 _DEAD_FROM_THE_START = 4
-_LINE_ALLOWED = 3.0  # seconds of requests that wait for a connection
 _CUTS_ALLOWED = 100  # connections under way to a worker that is killed
 
 
@@ -132,29 +131,29 @@ class Soak:
         (folder / "wrong.jsonl").write_text("\n".join(wrong), encoding="utf-8")
 
     def _document(self, peak: Peak, began: float) -> dict[str, Any]:
-        growth, rate = self._memory.growth(), peak.per_second * self._options.load
+        growth = self._memory.growth()
         return make_document(
             self._truth,
             growth,
-            {"flaws": self._flaws(growth, rate)},
+            {"flaws": self._flaws(growth)},
             began=began,
             minutes=self._options.minutes,
             peak_per_second=round(peak.per_second),
             generator_share=round(peak.generator_share, 2),
-            load_per_second=round(rate),
+            load_per_second=round(peak.per_second * self._options.load),
             longest_line=self._wire.longest_line,
+            withheld=self._load.withheld,
             changes=dict(self._changes.done),
             unavailable=dict(self._truth.excused),
         )
 
-    def _flaws(self, growth: list[Growth], rate: float) -> list[str]:
+    def _flaws(self, growth: list[Growth]) -> list[str]:
         cut = sum(number for (_, _, status), number in self._truth.counts.items() if status is None)
-        in_line = self._wire.longest_line / rate
         found = [f"a revoke was refused: {why}" for why in self._changes.refused]
         if cut > _CUTS_ALLOWED:
             found.append(f"{cut} requests were cut or got no answer")
-        if in_line > _LINE_ALLOWED:
-            found.append(f"the load was more than it could take: {in_line:.1f} s in line")
+        if self._load.withheld:
+            found.append(f"{self._load.withheld} requests withheld: more than {LINE_ALLOWED:g} s of them were in line")
         if not growth:
             found.append("no worker lived long enough to compare its memory")
         return found + [f"memory of {each.pid} grows" for each in growth if not each.is_flat]
