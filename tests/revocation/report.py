@@ -45,6 +45,7 @@ def rows(outcomes: list[Outcome], promises: list[Promise]) -> list[dict[str, Any
                     **{name: round(figure, 3) for name, figure in figures.items()},
                     "wanted": f"{promise.by} <= {promise.bound:g} s",
                     "kept": figures[promise.by] <= promise.bound,
+                    "since_asked_p50": round(statistics.median(each.since_asked[door] for each in of_kind), 3),
                     "answered_after_p50": round(statistics.median(each.seconds_to_answer for each in of_kind), 3),
                 }
             )
@@ -54,10 +55,14 @@ def rows(outcomes: list[Outcome], promises: list[Promise]) -> list[dict[str, Any
 def as_table(document: dict[str, Any]) -> str:
     """Return the Markdown table and what was wrong besides."""
     names = {"verify": "`/sts/verify`", "token": "`/sts/token`", "jwt": "JWT at `/sts/verify`"}
-    lines = ["| end | door | runs | p50 | p99 | max | wanted | kept |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| end | door | runs | p50 | p99 | max | wanted | kept | p50 since asked | answered after |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
     lines += [
         f"| {row['kind']} | {names[row['door']]} | {row['runs']} | {row['p50']:.3f} s | {row['p99']:.3f} s "
-        f"| {row['max']:.3f} s | {row['wanted']} | {'yes' if row['kept'] else '**no**'} |"
+        f"| {row['max']:.3f} s | {row['wanted']} | {'yes' if row['kept'] else '**no**'} "
+        f"| {row['since_asked_p50']:.3f} s | {row['answered_after_p50']:.3f} s |"
         for row in document["rows"]
     ]
     lines += ["", f"Wrong answers meanwhile: {document['wrong']} {document['wrong_by_reason'] or ''}"]

@@ -44,11 +44,12 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Seconds from the answer to the last acceptance anywhere, by door; 0 where nothing was accepted after it."""
+    """Seconds to the last acceptance anywhere, by door: *lags* from the answer on, 0 where there was none after it."""
 
     kind: str
     seconds_to_answer: float
     lags: dict[str, float]
+    since_asked: dict[str, float]
     statuses: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
@@ -74,7 +75,9 @@ class Trials:
         answered = self._end(trial, probes)
         closing = [probe for probe in probes if probe.name in trial.doors]
         self._watch.until(lambda: _is_quiet(closing, answered), probes, within=_GIVE_UP)
-        return Outcome(trial.kind, answered - asked, _lags(closing, answered), _statuses(closing))
+        return Outcome(
+            trial.kind, answered - asked, _lags(closing, answered), _lags(closing, asked), _statuses(closing)
+        )
 
     def _end(self, trial: Trial, probes: list[Probe]) -> float:
         truth = self._watch.population.truth
@@ -105,10 +108,10 @@ def _is_quiet(probes: list[Probe], answered: float) -> bool:
     return time.monotonic() > last + QUIET
 
 
-def _lags(probes: list[Probe], answered: float) -> dict[str, float]:
+def _lags(probes: list[Probe], since: float) -> dict[str, float]:
     lags: dict[str, float] = {}
     for probe in probes:
-        lags[probe.name] = max(lags.get(probe.name, 0.0), probe.accepted_at - answered)
+        lags[probe.name] = max(lags.get(probe.name, 0.0), probe.accepted_at - since)
     return lags
 
 
