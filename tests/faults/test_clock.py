@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import redis
+from redis import Redis
 
 from faults.faulty_world import SOON
 from stack import KeystileServer, StackError
 from stack.packages import command_path
-from stack.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,21 +62,28 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> SteppedClock:
     return SteppedClock(tmp_path_factory.mktemp("clock"))
 
 
-@pytest.fixture
-def stepped(faulty: FaultyWorld, clock: SteppedClock) -> Iterator[KeystileServer]:
-    """Serve under that clock, right at first, and elected to follow Keycloak's events."""
-    environment = faulty.world.environment | clock.environment
-    clock.step(0)
-    for server in faulty.servers:
+@pytest.fixture(scope="module")
+def stepped_server(shared_world: FaultyWorld, clock: SteppedClock) -> Iterator[KeystileServer]:
+    """Serve under that clock, elected to follow Keycloak's events: the others come later."""
+    environment = shared_world.world.environment | clock.environment
+    for server in shared_world.servers:
         server.stop()
-    with KeystileServer(environment, log_path=faulty.world.folder / "stepped.log") as server:
-        faulty.ask_until(faulty.known, 200, server=server)
-        assert wait_until(lambda: faulty.readiness(server) == (200, []), SOON)
-        faulty.second.start()
-        yield server
-    with redis.Redis.from_url(faulty.world.redis.url) as client:
+    with KeystileServer(environment, log_path=shared_world.world.folder / "stepped.log") as stepped:
+        shared_world.wait_for_polls()
+        for server in shared_world.servers:
+            server.start()
+        yield stepped
+    with Redis.from_url(shared_world.world.redis.url) as client:
         client.flushall()  # what a wrong clock left there is no matter for the tests after this one
-    faulty.world.server.start()
+
+
+@pytest.fixture
+def stepped(faulty: FaultyWorld, clock: SteppedClock, stepped_server: KeystileServer) -> Iterator[KeystileServer]:
+    """Return that server, its clock right at first and in the end."""
+    clock.step(0)
+    faulty.ask_until(faulty.known, 200, server=stepped_server)
+    yield stepped_server
+    clock.step(0)
 
 
 @pytest.mark.parametrize("seconds", [_STEP, -_STEP], ids=["forward", "back"])

@@ -30,8 +30,9 @@ def test_a_process_cut_from_the_log_keeps_five_seconds(faulty: FaultyWorld, tmp_
             faulty.world.admin.update_user(disabled.key.owner.subject, {"enabled": False})
         revoked = faulty.revoke(doomed, bound=SOON, environment=elsewhere)
         assert revoked.returncode == 0, revoked.stderr
-        for held in (doomed, doomed_token, disabled):
-            faulty.ask_until(held, 401, server=first)
+        for server in (first, second):
+            for held in (doomed, doomed_token, disabled):
+                faulty.ask_until(held, 401, server=server)
         assert faulty.statuses(faulty.known, token) == {200}
         faulty.redis_wires[0].resume()
         assert wait_until(faulty.is_whole, SOON)
