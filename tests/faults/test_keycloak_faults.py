@@ -112,7 +112,7 @@ def test_while_keycloak_is_away_known_keys_work_and_revokes_bite(faulty: FaultyW
     assert wait_until(lambda: faulty.is_written(doomed), SOON), "the revoke never landed in Keycloak"
 
 
-@pytest.mark.parametrize("fault", [stopped, broken], ids=_name)
+@pytest.mark.parametrize("fault", [stopped, slow, broken], ids=_name)
 def test_a_crowd_of_cold_keys_does_not_pile_up(faulty: FaultyWorld, fault: Fault) -> None:
     """A hundred callers with keys nobody can look up are told so in bounded time, and known keys do not wait."""
     cold = faulty.new_key()
