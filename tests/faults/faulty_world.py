@@ -7,11 +7,8 @@ import time
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from http.client import HTTPException
 from typing import TYPE_CHECKING
-
-from redis import Redis
 
 from faults.asking import Reply, ask
 from faults.issuing import issue_keys
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
 AT_ONCE = 1.0  # seconds: the bound for changes made through Keystile
 SOON = 5.0  # seconds: the bound for changes made in Keycloak, and for recovery
 PATIENCE = 5.0  # seconds that any answer may take, whatever is broken
-_LOG_STATE = "keystile:log:state"
 _STOCK = 24  # keys issued at a time
 
 
@@ -188,13 +184,6 @@ class FaultyWorld:
             for thread in threads:
                 thread.join()
 
-    def wait_for_polls(self) -> None:
-        """Wait until Keycloak's events were followed twice: whoever follows them now has told all it had to tell."""
-        with Redis.from_url(self.world.redis.url) as client:
-            for _ in range(2):
-                before = client.hget(_LOG_STATE, "polled")
-                assert wait_until(partial(_differs, client, before), SOON)
-
     def forget(self) -> None:
         """Judge only what comes from now on."""
         self.truth.wrong.clear()
@@ -242,10 +231,6 @@ def faulty_world(keycloak: KeycloakServer, redis: RedisServer, folder: Path, **m
         stack.enter_context(world.server)
         stack.enter_context(other)
         yield FaultyWorld(world, other, keycloak_wire, (first, second))
-
-
-def _differs(client: Redis, before: object) -> bool:
-    return client.hget(_LOG_STATE, "polled") != before
 
 
 def _through(wire: Proxy, redis: RedisServer) -> str:

@@ -69,7 +69,7 @@ def stepped_server(shared_world: FaultyWorld, clock: SteppedClock) -> Iterator[K
     for server in shared_world.servers:
         server.stop()
     with KeystileServer(environment, log_path=shared_world.world.folder / "stepped.log") as stepped:
-        shared_world.wait_for_polls()
+        shared_world.world.wait_for_polls()
         for server in shared_world.servers:
             server.start()
         yield stepped

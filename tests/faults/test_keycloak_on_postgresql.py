@@ -42,7 +42,7 @@ def lasting(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def faulty(lasting: FaultyWorld) -> Iterator[FaultyWorld]:
     """Return it whole; nothing that was answered meanwhile may be wrong."""
-    lasting.wait_for_polls()  # else a key issued a moment ago is read anew just when nobody can read it
+    lasting.world.wait_for_polls()  # else a key issued a moment ago is read anew just when nobody can read it
     lasting.make_known(lasting.known)
     lasting.forget()
     yield lasting

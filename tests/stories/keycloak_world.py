@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from keycloak import KeycloakAdmin
+from redis import Redis
 
+from keystile.adapters.redis.log import STATE
 from stack import KeystileServer
+from stack.processes import wait_until
 from stories.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stack import KeycloakServer, RedisServer
+
+
+_POLLS_WITHIN = 10.0  # seconds
 
 
 @dataclass(kw_only=True)
@@ -74,6 +81,13 @@ class KeycloakWorld(World):
         assert user_id is not None, username
         return dict(self.admin.get_user(user_id))
 
+    def wait_for_polls(self) -> None:
+        """Wait until Keycloak's events were followed twice: whoever follows them now has told all it had to tell."""
+        with Redis.from_url(self.redis.url) as client:
+            for _ in range(2):
+                before = client.hget(STATE, "polled")
+                assert wait_until(partial(_differs, client, before), _POLLS_WITHIN)
+
     def mend(self) -> None:
         """Let everything run again."""
         for server in (self.keycloak, self.redis, self.server):
@@ -81,6 +95,10 @@ class KeycloakWorld(World):
                 server.restart()
             else:
                 server.resume()
+
+
+def _differs(client: Redis, before: object) -> bool:
+    return client.hget(STATE, "polled") != before
 
 
 def _admin(server: KeycloakServer, realm: str) -> KeycloakAdmin:
