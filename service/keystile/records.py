@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keystile.errors import RecordTooLargeError
+from keystile.restrictions import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ VERSION = 1
 MAX_TEXT = 4096  # declared length of the attribute
 REVOKE_RESERVE = 256  # kept free so that a revoke always fits
 MAX_TOMBSTONES = 10
-_POLICY_FIELDS = ("scopes", "audiences", "projects")
+_EARLIER_KEPT = 3  # one that may still be good, and two that ended
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _UNTOLD = datetime.fromtimestamp(0, UTC)
 _TextEnum = TypeVar("_TextEnum", bound=StrEnum)
@@ -58,20 +59,64 @@ class UnreadableRecordError(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What a key may do. Empty scopes: none; empty audiences: the default one; empty projects: all."""
+class EarlierSecret:
+    """A secret that a rotation replaced: good until *ends_at*, after which only its digest is kept, to know it by.
 
-    scopes: tuple[str, ...] = ()
-    audiences: tuple[str, ...] = ()
-    projects: tuple[str, ...] = ()
+    *gen* is the generation of the JWTs it gives.
+    """
+
+    gen: int
+    ends_at: datetime
+    digest: str = ""
+    digest_pepper: str = ""
+    bcrypt: str = ""
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what is stored."""
+        document = {
+            "gen": self.gen,
+            "ends_at": format_moment(self.ends_at),
+            "digest": self.digest,
+            "digest_pepper": self.digest_pepper,
+            "bcrypt": self.bcrypt,
+        }
+        return {name: value for name, value in document.items() if value != ""}
+
+    def ended(self, now: datetime) -> EarlierSecret:
+        """Return what is kept of it once it has ended."""
+        return replace(self, ends_at=min(self.ends_at, now), bcrypt="")
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> EarlierSecret:
+        """Read what is stored; raises ValueError, KeyError or TypeError."""
+        fields = dict(document)
+        return cls(
+            gen=_take(fields, "gen", int),
+            ends_at=parse_moment(_take(fields, "ends_at", str)),
+            digest=_take(fields, "digest", str, ""),
+            digest_pepper=_take(fields, "digest_pepper", str, ""),
+            bcrypt=_take(fields, "bcrypt", str, ""),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSecret:
+    """What a record keeps of a secret."""
+
+    bcrypt: str
+    digest: str
+    digest_pepper: str
+    stamp_pepper: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
     """One key as a store keeps it. *gen* rises with every change of status, secret or policy.
 
-    *bcrypt* is empty on a tombstone, *digest* where none was made yet. *older_hash* is the `cacheHash` of the
-    older form and None for records of the current form. *extra* holds fields of later versions.
+    *bcrypt* is empty on a tombstone, *digest* where none was made yet. JWTs of a generation below *jwts_from* are dead.
+    *earlier* are the secrets before this one, latest first: at most one that is still good, and the digests of the
+    last two that ended. *older_hash* is the `cacheHash` of the older form and None for records of the current form.
+    *extra* holds fields of later versions.
     """
 
     key_id: str
@@ -88,6 +133,8 @@ class KeyRecord:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     revoked_reason: RevocationReason | None = None
+    jwts_from: int = 0
+    earlier: tuple[EarlierSecret, ...] = ()
     policy: Policy = field(default_factory=Policy)
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     older_hash: str | None = None
@@ -114,10 +161,70 @@ class KeyRecord:
             bcrypt="",
             revoked_at=now,
             revoked_reason=reason,
+            earlier=(),
             policy=Policy(),
             extra=_NOTHING,
             older_hash=None,
         )
+
+    def suspended(self, gen: int) -> KeyRecord:
+        """Return this key suspended: it and its JWTs are refused until it is resumed."""
+        gen = max(gen, self.gen + 1)
+        return replace(self._raised(gen), gen=gen, jwts_from=gen, status=Status.SUSPENDED)
+
+    def resumed(self) -> KeyRecord:
+        """Return this key active again; JWTs from before stay dead."""
+        return replace(self._raised(self.gen + 1), gen=self.gen + 2, status=Status.ACTIVE)
+
+    def renamed(self, name: str) -> KeyRecord:
+        """Return this key under another name."""
+        return replace(self, name=name)
+
+    def with_policy(self, policy: Policy, expires_at: datetime | None) -> KeyRecord:
+        """Return this key under another policy; if that allows less, JWTs from before are dead."""
+        shortened = expires_at is not None and (self.expires_at is None or expires_at < self.expires_at)
+        if not shortened and not policy.narrows(self.policy):
+            return replace(self, gen=self.gen + 1, policy=policy, expires_at=expires_at)
+        raised = replace(self._raised(self.gen + 1), gen=self.gen + 2, jwts_from=self.gen + 1)
+        return replace(raised, policy=policy, expires_at=expires_at)
+
+    def rotated(self, secret: NewSecret, ends_at: datetime, now: datetime) -> KeyRecord:
+        """Return this key with a new secret; the one it had is good until *ends_at*, any before it ended."""
+        replaced = EarlierSecret(
+            gen=self.gen + 1,
+            ends_at=ends_at if self.expires_at is None else min(ends_at, self.expires_at),
+            digest=self.digest,
+            digest_pepper=self.digest_pepper,
+            bcrypt=self.bcrypt,
+        )
+        earlier = tuple(each.ended(now) for each in self.earlier)
+        return replace(
+            self,
+            gen=self.gen + 2,
+            bcrypt=secret.bcrypt,
+            digest=secret.digest,
+            digest_pepper=secret.digest_pepper,
+            stamp_pepper=secret.stamp_pepper,
+            earlier=(replaced, *earlier)[:_EARLIER_KEPT],
+        )
+
+    def without_earlier(self, now: datetime) -> KeyRecord:
+        """Return this key with every earlier secret ended; the JWTs they gave are dead."""
+        ended = tuple(each.ended(now) for each in self.earlier)
+        return replace(self, gen=self.gen + 1, jwts_from=self.gen, earlier=ended)
+
+    def kills_jwt(self, gen: int, now: datetime) -> bool:
+        """Tell whether JWTs of that generation are dead: killed by a change, or given by a secret that has ended."""
+        return gen < self.jwts_from or any(gen <= each.gen and now >= each.ends_at for each in self.earlier)
+
+    def seen_by(self, secret: EarlierSecret) -> KeyRecord:
+        """Return this record as an earlier secret may use it: not beyond its end, and with JWTs that end with it."""
+        expires_at = secret.ends_at if self.expires_at is None else min(secret.ends_at, self.expires_at)
+        return replace(self, gen=secret.gen, expires_at=expires_at)
+
+    def _raised(self, gen: int) -> KeyRecord:
+        """Return this record with what earlier secrets give raised to *gen*: a kill of what was before spares it."""
+        return replace(self, earlier=tuple(replace(each, gen=gen) for each in self.earlier))
 
     def pared(self) -> KeyRecord:
         """Return what decisions and JWTs need of this record: no hash above all."""
@@ -130,6 +237,7 @@ class KeyRecord:
             stamp_pepper="",
             issued_by="",
             issued_at=_UNTOLD,
+            earlier=tuple(EarlierSecret(gen=each.gen, ends_at=each.ends_at) for each in self.earlier),
             older_hash=None,
         )
 
@@ -177,11 +285,13 @@ class KeyRecord:
             "expires_at": self.expires_at and format_moment(self.expires_at),
             "revoked_at": self.revoked_at and format_moment(self.revoked_at),
             "revoked_reason": self.revoked_reason and self.revoked_reason.value,
-            "policy": {name: list(values) for name in _POLICY_FIELDS if (values := getattr(self.policy, name))},
+            "jwts_from": self.jwts_from or None,
+            "earlier": [each.to_document() for each in self.earlier],
+            "policy": self.policy.to_document(),
         }
         return {
             **self.extra,
-            **{name: value for name, value in document.items() if value not in ("", None, {})},
+            **{name: value for name, value in document.items() if value not in ("", None, {}, [])},
         }
 
     @classmethod
@@ -205,7 +315,9 @@ class KeyRecord:
             expires_at=_take_moment(fields, "expires_at"),
             revoked_at=_take_moment(fields, "revoked_at"),
             revoked_reason=_take_enum(fields, "revoked_reason", RevocationReason),
-            policy=_parse_policy(_take(fields, "policy", dict, {})),
+            jwts_from=_take(fields, "jwts_from", int, 0),
+            earlier=tuple(EarlierSecret.from_document(each) for each in _take(fields, "earlier", list, [])),
+            policy=Policy.from_document(_take(fields, "policy", dict, {})),
             extra=fields or _NOTHING,
         )
         if not record.key_id:
@@ -253,6 +365,13 @@ class Owner:
         lookups = self.lookups if record.is_older else self.lookups | {record.key_id}
         return replace(self, records=(*others, record), lookups=lookups).without_old_tombstones()
 
+    def with_suspension(self, key_id: str, gen: int) -> Owner:
+        """Return this owner with that key suspended, or as it is if the key is gone, dead or suspended already."""
+        record = self.record(key_id)
+        if record is None or record.status is not Status.ACTIVE:
+            return self
+        return self.with_record(record.suspended(gen))
+
     def with_death(self, key_id: str, now: datetime, reason: RevocationReason, gen: int) -> Owner:
         """Return this owner with that key revoked, or as it is if the key is gone or dead already."""
         record = self.record(key_id)
@@ -290,14 +409,6 @@ def parse_moment(text: str) -> datetime:
         raise ValueError("a moment beyond the calendar") from error
 
 
-def _parse_policy(document: dict[str, Any]) -> Policy:
-    unknown = set(document) - set(_POLICY_FIELDS)
-    if unknown:  # an older process must not ignore a restriction that a newer one wrote
-        raise ValueError(f"unknown restriction {min(unknown)[:40]!r}")
-    lists = {name: tuple(_strings(document.get(name, []))) for name in _POLICY_FIELDS}
-    return Policy(**lists)
-
-
 _REQUIRED: Any = object()
 
 
@@ -325,9 +436,3 @@ def _take_environment(fields: dict[str, Any]) -> Environment:
 def _take_enum(fields: dict[str, Any], name: str, kind: type[_TextEnum]) -> _TextEnum | None:
     text = _take(fields, name, str, "")
     return kind(text) if text else None
-
-
-def _strings(values: object) -> list[str]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("a restriction is not a list of strings")
-    return values

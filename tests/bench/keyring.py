@@ -10,7 +10,8 @@ from keystile.adapters.keycloak.attributes import padded
 from keystile.digests import digest_of
 from keystile.keys import KeyFormat
 from keystile.peppers import Peppers, new_pepper
-from keystile.records import KeyRecord, Policy
+from keystile.records import KeyRecord
+from keystile.restrictions import Policy
 
 if TYPE_CHECKING:
     from keystile.keys import ApiKey

@@ -15,7 +15,8 @@ from contracts.keycloak_fixtures import a_record, adding
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.errors import ChangeRefusedError, OwnerUnknownError
-from keystile.records import Owner, Policy, RevocationReason, Status, Unreadable
+from keystile.records import Owner, RevocationReason, Status, Unreadable
+from keystile.restrictions import Policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

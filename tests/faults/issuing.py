@@ -11,7 +11,7 @@ import pytest
 from keystile.authority.lifecycle import KeyRequest
 from keystile.keys import KeyFormat
 from keystile.peppers import Peppers
-from keystile.records import Policy
+from keystile.restrictions import Policy
 from keystile.settings import load_settings
 from keystile.wiring import open_deployment
 

@@ -21,7 +21,8 @@ from keystile.assembly import now
 from keystile.authority.lifecycle import KeyRequest
 from keystile.cli.running import settings_for_command
 from keystile.errors import KeystileError
-from keystile.records import Policy, RevocationReason
+from keystile.records import RevocationReason
+from keystile.restrictions import Policy
 from keystile.wiring import open_deployment
 from stack.processes import inherited_environment
 

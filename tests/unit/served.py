@@ -17,7 +17,8 @@ from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.authority.lifecycle import KeyRequest
 from keystile.http.front import Front
 from keystile.keys import KeyFormat, make_stamp
-from keystile.records import Owner, Policy, RevocationReason, Status
+from keystile.records import Owner, RevocationReason, Status
+from keystile.restrictions import Policy
 from keystile.settings import Settings
 from keystile.wiring import load_peppers, open_deployment
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from hypothesis import strategies as st
 
-from keystile.records import KeyRecord, Policy, RevocationReason, Status
+from keystile.records import KeyRecord, RevocationReason, Status
+from keystile.restrictions import Policy
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 moments = st.datetimes(timezones=st.just(UTC)).map(lambda moment: moment.replace(microsecond=0))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keystile.claims import Grant, claims_of, grant, parse_scope
 from keystile.errors import RequestError
 from keystile.policy import RESERVED_SCOPES
-from keystile.records import Policy
+from keystile.restrictions import Policy
 from unit.builders import DEFAULT_AUDIENCE, ISSUER, NOW, a_record, an_owner, asked, rules
 
 TTL = timedelta(minutes=5)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from keystile.errors import Reason
 from keystile.policy import RESERVED_SCOPES, Rules, decide, held_scopes
-from keystile.records import KeyRecord, Owner, Policy, Status
+from keystile.records import KeyRecord, Owner, Status
+from keystile.restrictions import Policy
 from unit.builders import NOW, a_record, an_owner, asked, rules
 
 

@@ -10,7 +10,8 @@ import pytest
 from keystile.changes import Change, Floor
 from keystile.claims import Grant, claims_of
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
-from keystile.records import Policy, RevocationReason
+from keystile.records import RevocationReason
+from keystile.restrictions import Policy
 from unit.builders import DEFAULT_AUDIENCE, asked, death_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from keystile.authority import lifecycle as module
 from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
 from keystile.digests import bcrypt_matches, digest_matches
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, RecordTooLargeError, TooManyKeysError
-from keystile.records import Policy, RevocationReason, Status
+from keystile.records import RevocationReason, Status
+from keystile.restrictions import Policy
 from unit.builders import DEFAULT_AUDIENCE, PEPPERS, a_record, rules
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keystile.errors import RecordTooLargeError
-from keystile.records import MAX_TEXT, REVOKE_RESERVE, KeyRecord, Policy, RevocationReason, Status
+from keystile.records import MAX_TEXT, REVOKE_RESERVE, KeyRecord, RevocationReason, Status
+from keystile.restrictions import Policy
 from unit.builders import NOW, a_record
 
 LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)

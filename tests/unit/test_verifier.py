@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
-from keystile.records import Policy, Status, Unreadable
+from keystile.records import Status, Unreadable
+from keystile.restrictions import Policy
 from unit.builders import DAY, FORMAT, death_of, with_other_secret
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from keystile.authority.negatives import Negatives
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.verifier import Verifier
 from keystile.keys import KeyFormat, Stamps
-from keystile.records import Policy
+from keystile.restrictions import Policy
 from unit.builders import ISSUER, PEPPERS, asked, rules
 from unit.watched import KeptAudit, Time, WatchedCache, WatchedDirectory
 

@@ -11,7 +11,7 @@ from keystile.changes import Change
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError, TooManyKeysError
 from keystile.policy import RESERVED_SCOPES, may_be_listed
 from keystile.ports import AuditEvent
-from keystile.records import KeyRecord, Policy, RevocationReason
+from keystile.records import KeyRecord, RevocationReason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from keystile.keys import ApiKey, Environment, KeyFormat
     from keystile.policy import Rules
     from keystile.ports import Clock, Directory
-    from keystile.records import Owner
+    from keystile.records import NewSecret, Owner
+    from keystile.restrictions import Policy
 
 _log = structlog.get_logger(__name__)
 MAX_NAME = 100
@@ -69,7 +70,7 @@ class Lifecycle:
         self._check(request)
         owner = await self.directory.adopt(request.owner)
         key = self.format.generate(request.environment)
-        record = self._new_record(key, await self.prover.hash(key), request)
+        record = self._new_record(key, await self.prover.new_secret(key), request)
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record))
         await self._say_issued(record, updated)
         self._audit("key_issued", record, updated, request.issued_by)
@@ -116,20 +117,21 @@ class Lifecycle:
         if unknown:
             raise ChangeRefusedError(f"the deployment does not know the scope {min(unknown)}")
 
-    def _new_record(self, key: ApiKey, hashed: str, request: KeyRequest) -> KeyRecord:
+    def _new_record(self, key: ApiKey, secret: NewSecret, request: KeyRequest) -> KeyRecord:
         record = KeyRecord(
             key_id=key.tag,
             gen=1,
             environment=request.environment,
             name=request.name,
-            bcrypt=hashed,
-            stamp_pepper=key.stamp_pepper or "",
+            bcrypt=secret.bcrypt,
+            digest=secret.digest,
+            digest_pepper=secret.digest_pepper,
+            stamp_pepper=secret.stamp_pepper,
             issued_by=request.issued_by,
             issued_at=self.clock().replace(microsecond=0),
             expires_at=request.expires_at and request.expires_at.replace(microsecond=0),
             policy=request.policy,
         )
-        record = self.prover.with_digest(key, record)
         record.to_text()  # raises here, before anything is asked of the store
         return record
 

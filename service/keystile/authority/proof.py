@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from keystile import digests
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
+from keystile.records import NewSecret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keystile.keys import ApiKey
     from keystile.peppers import Peppers
-    from keystile.records import KeyRecord, Owner
+    from keystile.records import EarlierSecret, KeyRecord, Owner
 
 Answer = TypeVar("Answer")
 
@@ -46,10 +47,19 @@ class BcryptWorkers:
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """A record whose secret was shown. *refreshed*: its digest is new and should be stored."""
+    """A record whose secret was shown, as that secret may use it. *refreshed*: its digest is new and should be stored.
+
+    *stored_gen* is the generation of the record itself; an earlier secret sees a lower one.
+    """
 
     record: KeyRecord
     refreshed: bool = False
+    stored_gen: int = -1
+
+    @property
+    def gen(self) -> int:
+        """The generation of the record as it is stored."""
+        return self.record.gen if self.stored_gen < 0 else self.stored_gen
 
 
 class Prover:
@@ -70,28 +80,57 @@ class Prover:
         self._older_secret = older_secret
         self._cost = cost
 
-    async def hash(self, key: ApiKey) -> str:
-        """Return the bcrypt string of a new key."""
-        return await self._workers.run(digests.bcrypt_hash, key, self._cost)
-
     def with_digest(self, key: ApiKey, record: KeyRecord) -> KeyRecord:
         """Return *record* with a digest under the current pepper."""
         pepper = self._peppers.current
         return replace(record, digest=digests.digest_of(key, pepper), digest_pepper=pepper.id)
 
+    async def new_secret(self, key: ApiKey) -> NewSecret:
+        """Return what a record keeps of a new *key*."""
+        pepper = self._peppers.current
+        return NewSecret(
+            bcrypt=await self._workers.run(digests.bcrypt_hash, key, self._cost),
+            digest=digests.digest_of(key, pepper),
+            digest_pepper=pepper.id,
+            stamp_pepper=key.stamp_pepper or "",
+        )
+
     async def prove(self, key: ApiKey, record: KeyRecord) -> Proved:
         """Return the proved record, or raise `KeyRefusedError` (wrong secret) at the cost the stamp deserves."""
-        pepper = self._peppers.proving(record.digest_pepper) if record.digest else None
-        if pepper is None:
+        for secret in record.earlier:
+            if self._digest_says(key, secret):
+                await self._check_bcrypt(key, record, secret.bcrypt)
+                return Proved(record.seen_by(secret), stored_gen=record.gen)
+        try:
+            return await self._prove_current(key, record)
+        except KeyRefusedError:
+            for secret in record.earlier:  # its pepper may be lost
+                if self._digest_says(key, secret) is None and await self.matches_bcrypt(key, secret.bcrypt):
+                    return Proved(record.seen_by(secret), stored_gen=record.gen)
+            raise
+
+    async def _prove_current(self, key: ApiKey, record: KeyRecord) -> Proved:
+        says = self._digest_says(key, record)
+        if says is None:
             return await self._prove_by_bcrypt(key, record)
-        if not digests.digest_matches(key, pepper, record.digest):  # final, whatever bcrypt would say
+        if not says:  # final, whatever bcrypt would say
             await self.decoy(key)
             raise KeyRefusedError(Reason.WRONG_SECRET, key_id=record.key_id)
-        if self._always_bcrypt and record.revoked_at is None:  # a tombstone has none left, and grants nothing
-            await self._prove_by_bcrypt(key, record)
-        if pepper is self._peppers.current:
+        if record.revoked_at is None:  # a tombstone has none left, and grants nothing
+            await self._check_bcrypt(key, record, record.bcrypt)
+        if record.digest_pepper == self._peppers.current.id:
             return Proved(record)
         return Proved(self.with_digest(key, record), refreshed=True)
+
+    def _digest_says(self, key: ApiKey, secret: KeyRecord | EarlierSecret) -> bool | None:
+        """Tell whether the digest is that of *key*; None if it proves nothing."""
+        pepper = self._peppers.proving(secret.digest_pepper) if secret.digest else None
+        return None if pepper is None else digests.digest_matches(key, pepper, secret.digest)
+
+    async def _check_bcrypt(self, key: ApiKey, record: KeyRecord, hashed: str) -> None:
+        """Demand bcrypt beside the digest where the deployment wants that."""
+        if self._always_bcrypt:
+            await self._prove_by_bcrypt(key, replace(record, bcrypt=hashed))
 
     async def decoy(self, key: ApiKey) -> None:
         """Spend a bcrypt where a known key might have cost one, so that time does not tell it from a guess.
@@ -113,8 +152,8 @@ class Prover:
         return None
 
     async def matches_bcrypt(self, key: ApiKey, hashed: str) -> bool:
-        """Tell whether *hashed* was made from *key*."""
-        return await self._workers.run(digests.bcrypt_matches, key, hashed)
+        """Tell whether *hashed* was made from *key*; nothing was made from none."""
+        return bool(hashed) and await self._workers.run(digests.bcrypt_matches, key, hashed)
 
     def older_name(self, record: KeyRecord) -> str | None:
         """Return the record's `cacheHash` if it can be used: the secret is set and it is a SHA-256 in hex."""

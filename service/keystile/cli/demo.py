@@ -18,7 +18,7 @@ from keystile.errors import KeyRefusedError
 from keystile.expiries import parse_expiry
 from keystile.http.server import check_port, serve
 from keystile.policy import RequestContext
-from keystile.records import Policy
+from keystile.restrictions import Policy
 from keystile.settings import Store
 from keystile.wiring import open_deployment
 

@@ -13,7 +13,8 @@ from keystile.claims import parse_resource, parse_scope
 from keystile.cli.output import key_document, print_json, print_key, print_keys, print_line
 from keystile.cli.running import operator, with_deployment
 from keystile.expiries import parse_expiry
-from keystile.records import Policy, RevocationReason
+from keystile.records import RevocationReason
+from keystile.restrictions import Policy
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
