@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 from cachetools import TTLCache
 
+from keystile.authority.alterations import Alterations
 from keystile.authority.chores import Chores
-from keystile.authority.deaths import Deaths
 from keystile.authority.exchange import Exchange
 from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
@@ -29,6 +29,7 @@ from keystile.authority.negatives import Negatives
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.realm import RealmWatch
+from keystile.authority.stops import Stops
 from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
@@ -89,6 +90,7 @@ class Deployment:
     jwts: JwtVerifier
     exchange: Exchange
     lifecycle: Lifecycle
+    alterations: Alterations
     tokens: TokenIssuer
     auditor: Auditor
     memory: ChangeMemory
@@ -154,10 +156,10 @@ class Assembly:
             always_bcrypt=settings.always_bcrypt,
             older_secret=settings.older_secret,
         )
-        self._deaths = Deaths(
+        self._stops = Stops(
             directory=backend.directory, follower=self._follower, journal=backend.journal, auditor=auditor, clock=now
         )
-        self._mender = Mender(backend.directory, self._chores, self._deaths)
+        self._mender = Mender(backend.directory, self._chores, self._stops)
         self._near = backend.near
         self._index = self._make_index(peppers)
         self._tokens = backend.tokens
@@ -181,8 +183,8 @@ class Assembly:
         """Follow the log, the events and the audit's clock until the deployment closes."""
         self._spawn("change log", self._follower.run)
         self._spawn("audit", self._auditor.run)
-        self._spawn("journal", lambda: self._deaths.keep_obeying(self._memory))
-        self._spawn("journal to finish", self._deaths.keep_finishing)
+        self._spawn("journal", lambda: self._stops.keep_obeying(self._memory))
+        self._spawn("journal to finish", self._stops.keep_finishing)
         backend = self._backend
         if backend.own_events is not None:
             watch = EventWatch(backend.own_events, self._memory, ticks=time.monotonic)
@@ -197,13 +199,13 @@ class Assembly:
                 backend.cache or self._near,
                 self._index,
                 self._mender,
-                self._deaths,
+                self._stops,
                 clock=now,
             )
             self._stack.push_async_callback(poller.close)
             self._spawn("events", poller.run)
         if backend.events is None:
-            self._spawn("deaths", lambda: self._deaths.keep_writing(self._memory))
+            self._spawn("stops", lambda: self._stops.keep_writing(self._memory))
         if self._realm is not None:
             self._spawn("realm", self._realm.run)
 
@@ -224,7 +226,18 @@ class Assembly:
             lifecycle=Lifecycle(
                 directory=self._backend.directory,
                 follower=self._follower,
-                deaths=self._deaths,
+                stops=self._stops,
+                format=self._format,
+                prover=self._prover,
+                auditor=self._auditor,
+                rules=self._rules,
+                clock=now,
+                max_keys_per_owner=self._settings.max_keys_per_owner,
+            ),
+            alterations=Alterations(
+                directory=self._backend.directory,
+                memory=self._memory,
+                stops=self._stops,
                 format=self._format,
                 prover=self._prover,
                 auditor=self._auditor,

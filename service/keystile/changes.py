@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from keystile.peppers import Peppers
+    from keystile.records import KeyRecord
 
 ALL_GENERATIONS = 2**53  # a kill of every generation there can be
 EVERY_OWNER = "*"  # a change of the realm as a whole
@@ -38,9 +41,9 @@ class Change:
     """One entry. Moments are epoch seconds.
 
     It names a key, an owner or both. *kills_below* kills JWTs and verdicts of that key whose generation is
-    lower, from *kills_from* on; 0 kills nothing. *dead*: no generation will ever count again. *floor_until*
-    above 0 keeps the kill as a floor until then. *pending*: the directory was away, the record does not say so yet.
-    *reason* is why a dead key was revoked.
+    lower, from *kills_from* on; 0 kills nothing. *dead*: no generation will ever count again; *suspends*: none until
+    the key is resumed. *floor_until* above 0 keeps *gen* as a floor until then: records below it were put back.
+    *pending*: the directory was away, the record does not say so yet. *reason* is why a dead key was revoked.
     """
 
     key_id: str = ""
@@ -49,6 +52,7 @@ class Change:
     kills_below: int = 0
     kills_from: float = 0.0
     dead: bool = False
+    suspends: bool = False
     floor_until: float = 0.0
     pending: bool = False
     reason: str = ""
@@ -59,18 +63,50 @@ class Change:
         """The floor this change leaves behind, if it does."""
         if not self.floor_until:
             return None
-        gen = self.gen if self.dead else self.kills_below
-        return Floor(key_id=self.key_id, gen=gen, dead=self.dead, until=self.floor_until)
+        return Floor(key_id=self.key_id, gen=self.gen, dead=self.dead, suspends=self.suspends, until=self.floor_until)
+
+    def outdoes(self, other: Change) -> bool:
+        """Tell whether, of two kills of one key, *other* says nothing that this one does not say."""
+        if other.dead and not self.dead:
+            return False
+        if other.pending and other.suspends and not self.pending:
+            return self.gen > 0 and self.at >= other.at  # it is written now: no longer is every generation meant
+        return self.kills_below >= other.kills_below and self.kills_from <= other.kills_from
+
+
+def changes_of(record: KeyRecord, owner_id: str, now: datetime) -> tuple[Change, ...]:
+    """Return what to say of a live record that was just written: what it kills now, and what when a grace ends.
+
+    It follows from the record alone, so saying it again after a failure is as good as saying it once.
+    """
+    graces = [secret for secret in record.earlier if now < secret.ends_at]
+    moments = [now.timestamp(), *(secret.ends_at.timestamp() for secret in graces)]
+    if record.expires_at is not None:
+        moments.append(record.expires_at.timestamp() - FLOOR_TTL)
+    kill = Change(
+        key_id=record.key_id,
+        owner_id=owner_id,
+        gen=min(record.gen, *(secret.gen for secret in graces)) if graces else record.gen,
+        kills_below=record.jwts_from,
+        floor_until=max(moments) + FLOOR_TTL,
+        at=now.timestamp(),
+    )
+    ends = (replace(kill, kills_below=secret.gen + 1, kills_from=secret.ends_at.timestamp()) for secret in graces)
+    return (*ends, kill)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """The lowest generation of a key that counts; *dead*: none does. *until* is in epoch seconds."""
+    """The lowest generation of a key that counts; *dead*: none does; *suspends*: the key was suspended by it.
+
+    *until* is in epoch seconds.
+    """
 
     key_id: str
     gen: int
     dead: bool
     until: float
+    suspends: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

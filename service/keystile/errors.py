@@ -34,6 +34,8 @@ class Reason(StrEnum):
     SUSPENDED = "suspended"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    SECRET_ENDED = "secret_ended"  # noqa: S105
+    CHANGE_UNDONE = "change_undone"
     OWNER_DISABLED = "owner_disabled"
     TEST_KEY = "test_key"
     ID_MISMATCH = "id_mismatch"

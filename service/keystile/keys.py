@@ -108,9 +108,9 @@ class KeyFormat:
             and self._stamped_by(presented[:-_STAMP_LENGTH].encode(), match[3]) is None
         )
 
-    def generate(self, environment: Environment) -> ApiKey:
-        """Return a fresh key: a 12-character id and a secret of 190 bits."""
-        key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+    def generate(self, environment: Environment, key_id: str = "") -> ApiKey:
+        """Return a fresh key: a 12-character id, a new one unless it is given, and a secret of 190 bits."""
+        key_id = key_id or "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
         secret = "".join(secrets.choice(_BASE62) for _ in range(_SECRET_LENGTH))
         body = f"{self._brand}_{environment}_{key_id}_{secret}"
         return self.parse(body + make_stamp(self._peppers.current, body.encode()))

@@ -103,7 +103,10 @@ def _check_status(record: KeyRecord, _owner: Owner, _rules: Rules, _now: datetim
 
 
 def _check_expiry(record: KeyRecord, _owner: Owner, _rules: Rules, now: datetime) -> Reason | None:
-    return Reason.EXPIRED if record.is_expired(now) else None
+    if not record.is_expired(now):
+        return None
+    by_earlier = any(secret.gen == record.gen for secret in record.earlier)
+    return Reason.SECRET_ENDED if by_earlier else Reason.EXPIRED
 
 
 def _check_owner(_record: KeyRecord, owner: Owner, _rules: Rules, _now: datetime) -> Reason | None:

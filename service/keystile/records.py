@@ -141,7 +141,7 @@ class KeyRecord:
 
     @property
     def is_older(self) -> bool:
-        """Tell whether this record is kept in the older form."""
+        """Tell whether this is a key of the older format, without an id or a stamp in it."""
         return self.older_hash is not None
 
     def is_live(self, now: datetime) -> bool:
@@ -285,6 +285,8 @@ class KeyRecord:
             "expires_at": self.expires_at and format_moment(self.expires_at),
             "revoked_at": self.revoked_at and format_moment(self.revoked_at),
             "revoked_reason": self.revoked_reason and self.revoked_reason.value,
+            "older": self.is_older or None,
+            "older_hash": self.older_hash,
             "jwts_from": self.jwts_from or None,
             "earlier": [each.to_document() for each in self.earlier],
             "policy": self.policy.to_document(),
@@ -315,6 +317,7 @@ class KeyRecord:
             expires_at=_take_moment(fields, "expires_at"),
             revoked_at=_take_moment(fields, "revoked_at"),
             revoked_reason=_take_enum(fields, "revoked_reason", RevocationReason),
+            older_hash=_take_older(fields),
             jwts_from=_take(fields, "jwts_from", int, 0),
             earlier=tuple(EarlierSecret.from_document(each) for each in _take(fields, "earlier", list, [])),
             policy=Policy.from_document(_take(fields, "policy", dict, {})),
@@ -417,6 +420,11 @@ def _take(fields: dict[str, Any], name: str, kind: Callable[..., Any], default: 
     if type(value) is not kind:
         raise ValueError(f"field {name!r} has the wrong type")
     return value
+
+
+def _take_older(fields: dict[str, Any]) -> str | None:
+    hashed: str = _take(fields, "older_hash", str, "")
+    return hashed if _take(fields, "older", bool, default=False) else None
 
 
 def _take_moment(fields: dict[str, Any], name: str) -> datetime | None:

@@ -22,10 +22,11 @@ changes = st.builds(
     kills_below=numbers,
     kills_from=moments,
     dead=st.booleans(),
+    suspends=st.booleans(),
     floor_until=moments,
     at=moments,
 )
-floors = st.builds(Floor, key_id=names, gen=numbers, dead=st.booleans(), until=moments)
+floors = st.builds(Floor, key_id=names, gen=numbers, dead=st.booleans(), suspends=st.booleans(), until=moments)
 marks = st.builds(PollMark, polled_at=moments, followed_since=moments)
 anything = changes | floors | marks
 KINDS: tuple[type[Any], ...] = (Change, Floor, PollMark)
@@ -94,10 +95,15 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 
 @given(change=changes)
 def test_change_leaves_a_floor_only_while_it_is_to_be_kept(change: Change) -> None:
-    """A change's floor is its kill, or its generation if it is a death, kept until the moment it names."""
+    """A change's floor is its generation, and whether it stopped the key, kept until the moment it names."""
     floor = change.floor
     if change.floor_until == 0:
         assert floor is None
     else:
-        gen = change.gen if change.dead else change.kills_below
-        assert floor == Floor(key_id=change.key_id, gen=gen, dead=change.dead, until=change.floor_until)
+        assert floor == Floor(
+            key_id=change.key_id,
+            gen=change.gen,
+            dead=change.dead,
+            suspends=change.suspends,
+            until=change.floor_until,
+        )

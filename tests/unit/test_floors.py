@@ -53,7 +53,7 @@ async def test_record_below_a_living_floor_is_refused_and_left_alone(world: Worl
     """An older generation of a key that lives on is refused; what it should be nobody here can say."""
     issued = await world.issue()
     set_floor(world, issued.record.key_id, gen=2, dead=False)
-    assert await refusal(world, issued.key) is Reason.REVOKED
+    assert await refusal(world, issued.key) is Reason.CHANGE_UNDONE
     await world.settle()
     assert await stored(world, issued) == issued.record
 

@@ -17,9 +17,9 @@ from keystile.adapters.signing.files import load_or_make
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
+from keystile.authority.alterations import Alterations
 from keystile.authority.auditing import Auditor
 from keystile.authority.chores import Chores
-from keystile.authority.deaths import Deaths
 from keystile.authority.exchange import Exchange
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
@@ -32,6 +32,7 @@ from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
 from keystile.authority.negatives import Negatives
 from keystile.authority.proof import BcryptWorkers, Prover
+from keystile.authority.stops import Stops
 from keystile.authority.verifier import Verifier
 from keystile.keys import KeyFormat, Stamps
 from keystile.restrictions import Policy
@@ -60,6 +61,7 @@ class Process:
     verifier: Verifier
     jwts: JwtVerifier
     lifecycle: Lifecycle
+    alterations: Alterations
     chores: Chores
     prover: Prover
 
@@ -103,7 +105,7 @@ class World:
         near = InProcessVerdictCache(2 * TTL, ticks=self.time.ticks)
         auditor = Auditor(self.audit, ticks=self.time.ticks)
         chores = Chores()
-        deaths = Deaths(
+        stops = Stops(
             directory=self.store, follower=follower, journal=self.journal, auditor=auditor, clock=self.time.now
         )
         prover = Prover(peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4)
@@ -122,7 +124,7 @@ class World:
             lane=Lane(running=4, waiting=100, per_caller=100),
             slow_lane=Lane(running=1, waiting=10, per_caller=10),
             unstamped_lane=Lane(running=4, waiting=100, per_caller=100),
-            mender=Mender(self.directory, chores, deaths),
+            mender=Mender(self.directory, chores, stops),
             chores=chores,
             auditor=auditor,
             clock=self.time.now,
@@ -144,7 +146,18 @@ class World:
             lifecycle=Lifecycle(
                 directory=self.store,  # not the watched one: keys change while look-ups are held
                 follower=follower,
-                deaths=deaths,
+                stops=stops,
+                format=key_format,
+                prover=prover,
+                auditor=auditor,
+                rules=rules(),
+                clock=self.time.now,
+                max_keys_per_owner=50,
+            ),
+            alterations=Alterations(
+                directory=self.store,
+                memory=memory,
+                stops=stops,
                 format=key_format,
                 prover=prover,
                 auditor=auditor,

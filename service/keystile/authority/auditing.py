@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FLOODS = frozenset({Reason.MALFORMED, Reason.FORGED, Reason.JWT_INVALID})
 _EVENTS = {
     Reason.REVOKED: "revoked_key_used",  # somebody still uses it, or it leaked
+    Reason.SECRET_ENDED: "ended_secret_used",  # somebody has not moved to the new one
+    Reason.CHANGE_UNDONE: "change_undone",
     Reason.DUPLICATE: "duplicate_key_id",  # somebody copied a record to another owner
     Reason.UNREADABLE: "unreadable_record",
 }

@@ -56,7 +56,8 @@ class JwtVerifier:
         self._check_kills(key_id, gen)
         verdict = await self._record(key_id, owner_id, context)
         self._check_kills(key_id, gen)  # it may have been said while the record was read
-        if verdict.owner.id != owner_id or claims["iat"] <= verdict.owner.not_before:
+        ended = verdict.record.kills_jwt(gen, self.verifier.clock())
+        if ended or verdict.owner.id != owner_id or claims["iat"] <= verdict.owner.not_before:
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
         self.verifier.judge(verdict, context)
         return PresentedJwt(token, claims, verdict)
@@ -85,5 +86,5 @@ class JwtVerifier:
         record = None if owner is None else owner.record(key_id)
         if owner is None or record is None:
             raise KeyRefusedError(Reason.UNKNOWN, key_id=key_id)
-        self.verifier.check_floor(owner, record, await self.verifier.floor(key_id))
+        self.verifier.check_floor(owner, record, await self.verifier.floor(key_id), record.gen)
         return Verdict.of(owner, record, position, read_at)

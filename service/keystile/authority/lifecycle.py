@@ -1,4 +1,4 @@
-"""The life of a key: issue, list, show; `Deaths` has its end."""
+"""The life of a key: issue, list, show; `Stops` has its end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystile.authority.auditing import Auditor
-    from keystile.authority.deaths import Deaths, RevokedKey
     from keystile.authority.follower import Follower
     from keystile.authority.proof import Prover
+    from keystile.authority.stops import StoppedKey, Stops
     from keystile.keys import ApiKey, Environment, KeyFormat
     from keystile.policy import Rules
     from keystile.ports import Clock, Directory
@@ -57,7 +57,7 @@ class Lifecycle:
 
     directory: Directory
     follower: Follower
-    deaths: Deaths
+    stops: Stops
     format: KeyFormat
     prover: Prover
     auditor: Auditor
@@ -95,27 +95,24 @@ class Lifecycle:
 
     async def show(self, key_id: str) -> tuple[Owner, KeyRecord]:
         """Return a key's owner and record, or raise `KeyUnknownError`."""
-        for owner in await self.deaths.holders(key_id):
+        for owner in await self.stops.holders(key_id):
             record = owner.record(key_id)
             if record is not None:
                 return owner, record
         raise KeyUnknownError(f"there is no key with the id {key_id}")
 
-    async def revoke(self, key_id: str, *, reason: RevocationReason, revoked_by: str) -> RevokedKey:
-        """Revoke a key for ever; see `Deaths.revoke`."""
-        return await self.deaths.revoke(key_id, reason=reason, revoked_by=revoked_by)
+    async def suspend(self, key_id: str, *, suspended_by: str) -> StoppedKey:
+        """Suspend a key until it is resumed; see `Stops.suspend`."""
+        return await self.stops.suspend(key_id, suspended_by=suspended_by)
+
+    async def revoke(self, key_id: str, *, reason: RevocationReason, revoked_by: str) -> StoppedKey:
+        """Revoke a key for ever; see `Stops.revoke`."""
+        return await self.stops.revoke(key_id, reason=reason, revoked_by=revoked_by)
 
     def _check(self, request: KeyRequest) -> None:
-        if not 0 < len(request.name) <= MAX_NAME or not request.name.isprintable():
-            raise ChangeRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters")
+        check_wanted(request.name, request.policy, self.rules)
         if request.expires_at is not None and request.expires_at <= self.clock():
             raise ChangeRefusedError("the key would have expired already")
-        for audience in request.policy.audiences:
-            if audience != self.rules.default_audience and not may_be_listed(audience, self.rules):
-                raise ChangeRefusedError(f"the deployment does not allow the audience {audience}")
-        unknown = set(request.policy.scopes) - (self.rules.scopes or set(request.policy.scopes)) - RESERVED_SCOPES
-        if unknown:
-            raise ChangeRefusedError(f"the deployment does not know the scope {min(unknown)}")
 
     def _new_record(self, key: ApiKey, secret: NewSecret, request: KeyRequest) -> KeyRecord:
         record = KeyRecord(
@@ -160,3 +157,15 @@ class Lifecycle:
                 detail={"by": by, "gen": record.gen, "name": record.name},
             )
         )
+
+
+def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
+    """Raise a `ChangeRefusedError` unless a key may have that name and that policy in this deployment."""
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ChangeRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters")
+    for audience in policy.audiences:
+        if audience != rules.default_audience and not may_be_listed(audience, rules):
+            raise ChangeRefusedError(f"the deployment does not allow the audience {audience}")
+    unknown = set(policy.scopes) - (rules.scopes or set(policy.scopes)) - RESERVED_SCOPES
+    if unknown:
+        raise ChangeRefusedError(f"the deployment does not know the scope {min(unknown)}")

@@ -20,6 +20,7 @@ REMEMBERED = 2 * 3600.0  # longer than any verdict or JWT lives
 _EVERYBODY = "owner:" + EVERY_OWNER
 _NOWHERE = Position("", -1)
 _UNTOUCHED = ((-2, 0), 0.0)
+_KILLS_KEPT = 8  # of one key: each later one outdoes the earlier ones, but for those that are still to come
 
 
 class ChangeMemory:
@@ -40,7 +41,7 @@ class ChangeMemory:
         self._heard = _NOWHERE
         self._said = _NOWHERE
         self._touched: dict[str, tuple[tuple[int, int], float]] = {}
-        self._kills: dict[str, Change] = {}
+        self._kills: dict[str, tuple[Change, ...]] = {}
         self._latest = -1
         self._void = -1
         self.polled: PollMark | None = None
@@ -91,22 +92,28 @@ class ChangeMemory:
 
     def is_killed(self, key_id: str, gen: int, now: float) -> bool:
         """Tell whether a JWT or record of that generation was killed by *now* (epoch seconds)."""
-        kill = self._kills.get(key_id)
-        return kill is not None and gen < kill.kills_below and kill.kills_from <= now
+        return any(gen < kill.kills_below and kill.kills_from <= now for kill in self._kills.get(key_id, ()))
 
     def seconds_to_kill(self, key_id: str, gen: int, now: float) -> float:
         """Return when, from *now* (epoch seconds) on, that generation is killed; infinity if nothing says so."""
-        kill = self._kills.get(key_id)
-        return float("inf") if kill is None or gen >= kill.kills_below else kill.kills_from - now
+        kills = [kill.kills_from - now for kill in self._kills.get(key_id, ()) if gen < kill.kills_below]
+        return min(kills, default=float("inf"))
 
     def is_dead(self, key_id: str) -> bool:
         """Tell whether the log said that no generation of this key counts any more."""
-        kill = self._kills.get(key_id)
-        return kill is not None and kill.dead
+        return any(kill.dead for kill in self._kills.get(key_id, ()))
+
+    def is_stopped(self, key_id: str) -> bool:
+        """Tell whether the log said that the key is dead, or suspended by somebody who could not write it yet."""
+        return any(kill.dead or kill.pending for kill in self._kills.get(key_id, ()))
+
+    def is_pending(self, key_id: str) -> bool:
+        """Tell whether a stop of that key was said and waits to be written."""
+        return any(kill.pending for kill in self._kills.get(key_id, ()))
 
     def pending(self) -> tuple[Change, ...]:
-        """Return the deaths that were said while the directory could not be written."""
-        return tuple(kill for kill in self._kills.values() if kill.pending)
+        """Return the deaths and suspensions that were said while the directory could not be written."""
+        return tuple(kill for kill in self._all_kills() if kill.pending)
 
     def said(self, change: Change, position: Position) -> None:
         """Take in a change this process appended itself, before it is heard."""
@@ -119,8 +126,7 @@ class ChangeMemory:
 
     def obey(self, change: Change) -> None:
         """Take in a kill that the log may not know yet."""
-        known = self._kills.get(change.key_id)
-        if known is None or known.kills_below < change.kills_below:
+        if not any(kill.outdoes(change) for kill in self._kills.get(change.key_id, ())):
             self._kill(change)
             self.version += 1
 
@@ -149,10 +155,7 @@ class ChangeMemory:
         if not page.whole or page.position.incarnation != self._heard.incarnation:
             # Another life of the log, or a hole in it: every older verdict is void, for nobody can say
             # what was lost. Kills survive here, and are said again for those who were not listening.
-            said: dict[str, int] = {}
-            for change in page.changes:
-                said[change.key_id] = max(change.kills_below, said.get(change.key_id, 0))
-            forgotten = tuple(kill for kill in self._kills.values() if said.get(kill.key_id, 0) < kill.kills_below)
+            forgotten = tuple(kill for kill in self._all_kills() if not _is_said(kill, page.changes))
             self._touched.clear()
             self.version += 1
             self._latest = -1
@@ -169,11 +172,14 @@ class ChangeMemory:
         """Drop what is older than any verdict or JWT can be."""
         named_since, killed_since = self._ticks() - REMEMBERED, now - REMEMBERED
         self._touched = {name: touch for name, touch in self._touched.items() if touch[1] > named_since}
-        self._kills = {
-            key_id: kill
-            for key_id, kill in self._kills.items()
-            if kill.pending or max(kill.at, kill.kills_from) > killed_since
-        }
+        for key_id, kills in list(self._kills.items()):
+            left = tuple(kill for kill in kills if kill.pending or max(kill.at, kill.kills_from) > killed_since)
+            self._kills[key_id] = left
+            if not left:
+                del self._kills[key_id]
+
+    def _all_kills(self) -> tuple[Change, ...]:
+        return tuple(kill for kills in self._kills.values() for kill in kills)
 
     def _hear_poll(self, mark: PollMark | None, now: float) -> None:
         # Looks wrong: a moment of Keycloak's clock is judged by when it was heard, not by our clock. A mark that was
@@ -195,13 +201,22 @@ class ChangeMemory:
         for name in (change.key_id, owner_name(change.owner_id) if change.owner_id else ""):
             if name:  # a page that was under way while this process spoke must not take its own word back
                 self._touched[name] = (max((offset, 0), self._touched.get(name, _UNTOUCHED)[0]), self._ticks())
-        if change.kills_below:
+        if change.key_id:
             self._kill(change)
 
     def _kill(self, change: Change) -> None:
-        known = self._kills.get(change.key_id)
-        if known is None or change.kills_below >= known.kills_below:
-            self._kills[change.key_id] = change
+        known = self._kills.get(change.key_id, ())
+        if any(kill.outdoes(change) and not change.outdoes(kill) for kill in known):
+            return
+        left = tuple(kill for kill in known if not change.outdoes(kill))
+        if change.kills_below:
+            self._kills[change.key_id] = (*left, change)[-_KILLS_KEPT:]
+        elif left != known:  # a suspension that was said and never written has been undone
+            self._kills[change.key_id] = left
+
+
+def _is_said(kill: Change, changes: Iterable[Change]) -> bool:
+    return any(change.key_id == kill.key_id and change.outdoes(kill) for change in changes)
 
 
 def owner_name(owner_id: str) -> str:

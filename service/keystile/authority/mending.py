@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keystile.authority.chores import Chores
-    from keystile.authority.deaths import Deaths
     from keystile.authority.lookup import Found
+    from keystile.authority.stops import Stops
     from keystile.changes import Floor
     from keystile.ports import Directory
     from keystile.records import KeyRecord, Owner
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Mender:
     """Queues the writes that bring a record back to what it should be; nobody waits for them."""
 
-    def __init__(self, directory: Directory, chores: Chores, deaths: Deaths) -> None:
+    def __init__(self, directory: Directory, chores: Chores, stops: Stops) -> None:
         self._directory = directory
         self._chores = chores
-        self._deaths = deaths
+        self._stops = stops
 
     def heal(self, found: Found) -> None:
         """Give a found record the look-up value or the digest it lacks."""
@@ -35,11 +35,11 @@ class Mender:
 
     def affirm(self, owner: Owner, record: KeyRecord) -> None:
         """Say the death of a record that the change log does not know."""
-        self._chores.add(("affirm", record.key_id), lambda: self._deaths.affirm(owner, record))
+        self._chores.add(("affirm", record.key_id), lambda: self._stops.affirm(owner, record))
 
     def reassert(self, floor: Floor, owner: Owner) -> None:
         """Write again the death that *floor* remembers."""
-        self._chores.add(("reassert", floor.key_id), lambda: self._deaths.restore(floor, owner))
+        self._chores.add(("reassert", floor.key_id), lambda: self._stops.restore(floor, owner))
 
 
 def _healed(owner: Owner, proved: KeyRecord, lookup: str) -> Owner:

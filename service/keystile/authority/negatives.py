@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from keystile.keys import ApiKey
     from keystile.ports import Ticks
 
-_REMEMBERED = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET})
+_REMEMBERED = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET, Reason.SECRET_ENDED})
 
 
 class Negatives:

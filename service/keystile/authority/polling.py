@@ -11,11 +11,11 @@ from keystile.changes import EVERY_OWNER, Change, PollMark
 from keystile.errors import CannotTellError, EventsLostError, KeystileError
 
 if TYPE_CHECKING:
-    from keystile.authority.deaths import Deaths
     from keystile.authority.fallback import FallbackIndex
     from keystile.authority.follower import Follower
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
+    from keystile.authority.stops import Stops
     from keystile.changes import Floor
     from keystile.ports import Clock, Directory, Leases, OwnerEvents, VerdictCache
     from keystile.records import Owner
@@ -46,7 +46,7 @@ class Poller:
         cache: VerdictCache,
         index: FallbackIndex,
         mender: Mender,
-        deaths: Deaths,
+        stops: Stops,
         *,
         clock: Clock,
     ) -> None:
@@ -58,8 +58,8 @@ class Poller:
         self._cache = cache
         self._index = index
         self._mender = mender
-        self._deaths = deaths
-        self._written: set[str] = set()
+        self._stops = stops
+        self._written: set[tuple[str, float]] = set()
         self._clock = clock
         self._token: str | None = None
         self._index_ready = False
@@ -101,7 +101,7 @@ class Poller:
         await asyncio.gather(*(self._review(owner_id, places) for owner_id in named))
         await self._follower.mark_polled(PollMark(polled_at=page.polled_at, followed_since=since))
         self._missed = False
-        await self._deaths.write_pending(self._memory, self._written)
+        await self._stops.write_pending(self._memory, self._written)
         self._index_ready = self._index_ready or await self._index.prepare()
 
     async def _elected(self) -> bool:
@@ -126,7 +126,7 @@ class Poller:
         for record in owner.records:
             floor = await self._cache.floor(record.key_id)
             if record.revoked_at is not None and (floor is None or not floor.dead):
-                await self._deaths.affirm(owner, record)  # it was revoked while the log was away
+                await self._stops.affirm(owner, record)  # it was revoked while the log was away
             elif floor is not None and _is_undone(owner, record.key_id, floor):
                 self._mender.reassert(floor, owner)
         for key_id in await self._index.follow(owner):

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord, Owner
     from keystile.verdicts import Known, ReusableJwt
 
-_COSTLY = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET})
+_COSTLY = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET, Reason.SECRET_ENDED})
 STALE_STANDS = 1.0  # seconds between two attempts to read a known key anew while the directory is away
-_RACES = 3  # look-ups in a row that may each lose to a change before we give up
+_RACES = 10  # look-ups in a row that may each lose to a change before we give up: one event may be told three times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,20 +130,25 @@ class Verifier:
             key, with_jwt = self.format.parse(presented), replace(verdict, jwt=jwt)
             self.chores.add(("jwt", key.name), lambda: self.far.put(key, with_jwt))
 
-    def check_floor(self, owner: Owner, record: KeyRecord, floor: Floor | None) -> None:
+    def check_floor(self, owner: Owner, record: KeyRecord, floor: Floor | None, stored_gen: int) -> None:
         """Refuse a record below its floor, and see to it that what was undone is written again.
 
-        Somebody saved a page of Keycloak's console that was loaded before the key was revoked.
+        Somebody saved a page of Keycloak's console that was loaded before the key was changed. *stored_gen* is the
+        record's own generation; an earlier secret sees a lower one.
         """
         if record.revoked_at is not None:
             if (floor is None or not floor.dead) and not self.memory.is_dead(record.key_id):
                 self.mender.affirm(owner, record)  # it was revoked while the log was away: it must hear of it
             return
-        if floor is not None and (record.gen < floor.gen or floor.dead):
+        if floor is not None and (stored_gen < floor.gen or floor.dead):
             self.mender.reassert(floor, owner)
-            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=owner.username)
-        if self.memory.is_killed(record.key_id, record.gen, self.clock().timestamp()):
-            raise KeyRefusedError(Reason.REVOKED, key_id=record.key_id, owner=owner.username)
+            reason = Reason.REVOKED if floor.dead else Reason.CHANGE_UNDONE
+            raise KeyRefusedError(reason, key_id=record.key_id, owner=owner.username)
+        now = self.clock().timestamp()
+        if self.memory.is_killed(record.key_id, record.gen, now):
+            ended = not self.memory.is_killed(record.key_id, stored_gen, now)
+            reason = Reason.SECRET_ENDED if ended else Reason.REVOKED
+            raise KeyRefusedError(reason, key_id=record.key_id, owner=owner.username)
 
     def _name(self, presented: str) -> bytes | None:
         """Return the cache name of what could be a key, None for what cannot be one."""
@@ -175,7 +180,7 @@ class Verifier:
         except CannotTellError as error:
             if isinstance(error, StillSearchingError) and key.stamp_pepper is None:
                 await self.limiter.fail(context.address, key.name.hex())
-            if self._is_dead(key, cached.floor):
+            if self._is_stopped(key, cached.floor):
                 raise KeyRefusedError(Reason.REVOKED, key_id=key.key_id) from error
             stale = self.near.peek(key.name) or verdict
             if stale is not None and self.freshness.counts_stale(stale) and not _is_below(stale, cached.floor):
@@ -184,9 +189,9 @@ class Verifier:
                 return stale
             raise
 
-    def _is_dead(self, key: ApiKey, floor: Floor | None) -> bool:
-        """Tell whether a key is known to be revoked although its record cannot be read."""
-        return (floor is not None and floor.dead) or (key.key_id is not None and self.memory.is_dead(key.key_id))
+    def _is_stopped(self, key: ApiKey, floor: Floor | None) -> bool:
+        """Tell whether a key is known to be revoked or suspended although its record cannot be read."""
+        return (floor is not None and floor.dead) or (key.key_id is not None and self.memory.is_stopped(key.key_id))
 
     async def _cached(self, key: ApiKey) -> Cached:
         try:
@@ -221,11 +226,11 @@ class Verifier:
                 found = await self.lookup.find(key)
             if found is None:  # outside the lane: this may wait, and nobody else shall wait for it
                 found = await self.lookup.find_unnamed(key, context.address)
+            record = found.proved.record
+            self.check_floor(found.owner, record, floor or await self._floor(key, record), found.proved.gen)
         except KeyRefusedError as refusal:
             self.negatives.add(key, refusal, position)
             raise
-        record = found.proved.record
-        self.check_floor(found.owner, record, floor or await self._floor(key, record))
         self.mender.heal(found)
         return self._keep(key, found, position, read_at)
 

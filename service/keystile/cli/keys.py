@@ -18,8 +18,8 @@ from keystile.restrictions import Policy
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
-    from keystile.authority.deaths import RevokedKey
     from keystile.authority.lifecycle import IssuedKey
+    from keystile.authority.stops import StoppedKey
     from keystile.records import KeyRecord, Owner
 
 app = typer.Typer(help="Issue, list, show and revoke API keys.", no_args_is_help=True, rich_markup_mode=None)
@@ -119,7 +119,7 @@ def revoke(
     if not yes:
         typer.confirm(f"Revoke {key_id} for ever?", abort=True, err=True)
 
-    async def work(deployment: Deployment) -> RevokedKey:
+    async def work(deployment: Deployment) -> StoppedKey:
         return await deployment.lifecycle.revoke(key_id, reason=reason, revoked_by=operator())
 
     revoked = with_deployment(work)

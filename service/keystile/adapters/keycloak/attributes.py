@@ -113,7 +113,7 @@ def _one_each(records: Iterable[KeyRecord]) -> tuple[KeyRecord, ...]:
 
 def _text(record: KeyRecord, before: Attributes) -> str:
     """Return the stored text of an unchanged record as it was, else the record's own; may refuse one too large."""
-    if record.is_older:
+    if record.is_older and not record.gen:  # once changed it is kept in the current form
         return write_older(record)
     return next((value for value in before.get(RECORDS, ()) if _read(value, before) == record), "") or record.to_text()
 

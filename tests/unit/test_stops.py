@@ -11,8 +11,8 @@ from keystile.errors import CannotTellError, ChangeRefusedError, KeyRefusedError
 from keystile.records import RevocationReason, Status
 
 if TYPE_CHECKING:
-    from keystile.authority.deaths import Deaths, RevokedKey
     from keystile.authority.lifecycle import IssuedKey
+    from keystile.authority.stops import StoppedKey, Stops
     from keystile.ports import Directory
     from unit.world import World
 
@@ -21,14 +21,14 @@ async def away(*_: object, **__: object) -> NoReturn:
     raise CannotTellError("away")
 
 
-def deaths_of(world: World, *, log: bool = True, directory: bool = True) -> Deaths:
+def stops_of(world: World, *, log: bool = True, directory: bool = True) -> Stops:
     """Return the place where keys die, as an operator on the same machine has it, with some of it out of reach."""
     gone: dict[str, Any] = {}
     if not log:
         gone["follower"] = _Mute()
     if not directory:
         gone["directory"] = _Away()
-    return replace(world.here.lifecycle.deaths, **gone)
+    return replace(world.here.lifecycle.stops, **gone)
 
 
 class _Mute:
@@ -39,8 +39,8 @@ class _Away:
     find = owner = owners = update = staticmethod(away)
 
 
-async def revoke(deaths: Deaths, issued: IssuedKey) -> RevokedKey:
-    return await deaths.revoke(issued.record.key_id, reason=RevocationReason.KEY_COMPROMISE, revoked_by="test")
+async def revoke(stops: Stops, issued: IssuedKey) -> StoppedKey:
+    return await stops.revoke(issued.record.key_id, reason=RevocationReason.KEY_COMPROMISE, revoked_by="test")
 
 
 async def status(world: World, issued: IssuedKey) -> Status:
@@ -55,13 +55,13 @@ async def test_with_everything_away_the_journal_takes_the_death(world: World) ->
     """Neither log nor directory: the death is kept, obeyed on this machine, and finished by a server here."""
     issued = await world.issue()
     await world.verify(issued.key)
-    revoked = await revoke(deaths_of(world, log=False, directory=False), issued)
+    revoked = await revoke(stops_of(world, log=False, directory=False), issued)
     assert revoked.held is None
-    await world.here.lifecycle.deaths.obey_journal(world.here.memory)
+    await world.here.lifecycle.stops.obey_journal(world.here.memory)
     with pytest.raises(KeyRefusedError):
         await world.verify(issued.key)
     assert await status(world, issued) is Status.ACTIVE
-    await world.here.lifecycle.deaths.finish_journal()
+    await world.here.lifecycle.stops.finish_journal()
     assert await status(world, issued) is Status.REVOKED
     assert await world.journal.entries() == ()
     assert world.log.floors[issued.record.key_id].dead
@@ -70,7 +70,7 @@ async def test_with_everything_away_the_journal_takes_the_death(world: World) ->
 async def test_with_the_directory_away_log_and_journal_take_it(world: World) -> None:
     """A pending death stands in both: whichever is lost, the other finishes it."""
     issued = await world.issue()
-    revoked = await revoke(deaths_of(world, directory=False), issued)
+    revoked = await revoke(stops_of(world, directory=False), issued)
     assert revoked.held is None
     (kept,) = await world.journal.entries()
     assert (kept.key_id, kept.pending, kept.dead) == (issued.record.key_id, True, True)
@@ -80,12 +80,12 @@ async def test_with_the_directory_away_log_and_journal_take_it(world: World) -> 
 async def test_with_the_log_away_it_is_written_and_said_later(world: World) -> None:
     """The record is revoked at once; the journal remembers that the log was not told."""
     issued = await world.issue()
-    revoked = await revoke(deaths_of(world, log=False), issued)
+    revoked = await revoke(stops_of(world, log=False), issued)
     assert revoked.held is not None
     assert await status(world, issued) is Status.REVOKED
     (kept,) = await world.journal.entries()
     assert not kept.pending
-    await world.here.lifecycle.deaths.finish_journal()
+    await world.here.lifecycle.stops.finish_journal()
     assert world.log.floors[issued.record.key_id].dead
     assert await world.journal.entries() == ()
 
@@ -95,22 +95,22 @@ async def test_a_death_nobody_keeps_is_not_accepted(world: World, monkeypatch: p
     issued = await world.issue()
     monkeypatch.setattr(world.journal, "add", away)
     with pytest.raises(CannotTellError):
-        await revoke(deaths_of(world, log=False, directory=False), issued)
+        await revoke(stops_of(world, log=False, directory=False), issued)
 
 
 async def test_a_full_disk_does_not_stop_what_the_log_took(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of the two is enough; the other's failure is an alert."""
     issued = await world.issue()
     monkeypatch.setattr(world.journal, "add", away)
-    assert (await revoke(deaths_of(world, directory=False), issued)).held is None
+    assert (await revoke(stops_of(world, directory=False), issued)).held is None
     assert [event.event for event in world.audit.events][-2:] == ["alert", "key_revoked"]
 
 
 async def test_nothing_is_finished_while_something_is_away(world: World) -> None:
     """What cannot be written or said stays in the journal, however often it is tried."""
     issued = await world.issue()
-    await revoke(deaths_of(world, log=False, directory=False), issued)
-    for gone in (deaths_of(world, directory=False), deaths_of(world, log=False)):
+    await revoke(stops_of(world, log=False, directory=False), issued)
+    for gone in (stops_of(world, directory=False), stops_of(world, log=False)):
         with pytest.raises(CannotTellError):
             await gone.finish_journal()
         assert len(await world.journal.entries()) == 1
@@ -119,10 +119,10 @@ async def test_nothing_is_finished_while_something_is_away(world: World) -> None
 
 async def test_a_key_nobody_has_leaves_the_journal_too(world: World) -> None:
     """A slip of the pen made during an outage does not stay for ever."""
-    await deaths_of(world, log=False, directory=False).revoke(
+    await stops_of(world, log=False, directory=False).revoke(
         "aaaaaaaaaaaa", reason=RevocationReason.UNSPECIFIED, revoked_by="test"
     )
-    await world.here.lifecycle.deaths.finish_journal()
+    await world.here.lifecycle.stops.finish_journal()
     assert await world.journal.entries() == ()
     assert [event.outcome for event in world.audit.events] == ["pending", "no_such_key"]
 
@@ -131,8 +131,8 @@ async def test_a_death_in_the_journal_refuses_what_only_stale_trust_would_accept
     """With the directory away a known key is answered for a while, but not one that was revoked here."""
     issued = await world.issue()
     await world.verify(issued.key)
-    await revoke(deaths_of(world, log=False, directory=False), issued)
-    await world.here.lifecycle.deaths.obey_journal(world.here.memory)
+    await revoke(stops_of(world, log=False, directory=False), issued)
+    await world.here.lifecycle.stops.obey_journal(world.here.memory)
     world.directory.down = True
     with pytest.raises(KeyRefusedError) as refused:
         await world.verify(issued.key)
@@ -143,7 +143,7 @@ async def three_kept(world: World) -> list[IssuedKey]:
     """Return three keys whose deaths the journal alone keeps."""
     issued = [await world.issue() for _ in range(3)]
     for each in issued:
-        await revoke(deaths_of(world, log=False, directory=False), each)
+        await revoke(stops_of(world, log=False, directory=False), each)
     return issued
 
 
@@ -151,7 +151,7 @@ async def test_with_the_directory_back_alone_every_death_is_written(world: World
     """The log is still away: all records die, none waits for another, and all are still to be said."""
     issued = await three_kept(world)
     with pytest.raises(CannotTellError):
-        await deaths_of(world, log=False).finish_journal()
+        await stops_of(world, log=False).finish_journal()
     assert [await status(world, each) for each in issued] == [Status.REVOKED] * 3
     assert len(await world.journal.entries()) == 3
 
@@ -159,7 +159,7 @@ async def test_with_the_directory_back_alone_every_death_is_written(world: World
 async def test_with_the_log_back_alone_every_death_is_said(world: World) -> None:
     """The directory is still away: every process that hears the log refuses all of them, and each is said once."""
     issued = await three_kept(world)
-    here = deaths_of(world, directory=False)
+    here = stops_of(world, directory=False)
     for _ in range(3):
         with pytest.raises(CannotTellError):
             await here.finish_journal()
@@ -171,13 +171,13 @@ async def test_with_the_log_back_alone_every_death_is_said(world: World) -> None
 async def test_a_death_the_directory_will_not_take_is_kept(world: World) -> None:
     """Undeclared attributes can be declared: the death is said, told of once, and tried again."""
     issued = await world.issue()
-    await revoke(deaths_of(world, log=False, directory=False), issued)
-    here = replace(world.here.lifecycle.deaths, directory=cast("Directory", _Refusing(world)))
+    await revoke(stops_of(world, log=False, directory=False), issued)
+    here = replace(world.here.lifecycle.stops, directory=cast("Directory", _Refusing(world)))
     for _ in range(3):
         await here.finish_journal()
     assert len(await world.journal.entries()) == 1
     assert [event.event for event in world.audit.events].count("alert") == 1
-    await world.here.lifecycle.deaths.finish_journal()
+    await world.here.lifecycle.stops.finish_journal()
     assert await status(world, issued) is Status.REVOKED
 
 
@@ -192,7 +192,7 @@ class _Refusing:
 async def test_a_second_revoke_is_answered_although_the_log_is_away(world: World) -> None:
     """Whoever tries again after a crash gets his answer, and the journal what the log must hear."""
     issued = await world.issue()
-    await revoke(deaths_of(world), issued)
-    revoked = await revoke(deaths_of(world, log=False), issued)
+    await revoke(stops_of(world), issued)
+    revoked = await revoke(stops_of(world, log=False), issued)
     assert revoked.held is not None
     assert len(await world.journal.entries()) == 1
