@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,11 +11,13 @@ import typer
 from keystile.assembly import now
 from keystile.authority.lifecycle import KeyRequest
 from keystile.claims import parse_resource, parse_scope
-from keystile.cli.output import key_document, print_json, print_key, print_keys, print_line
+from keystile.cli.output import print_json, print_key, print_keys, print_line
 from keystile.cli.running import operator, with_deployment
+from keystile.documents import key_document
 from keystile.expiries import parse_expiry
-from keystile.records import RevocationReason
+from keystile.records import RevocationReason, format_moment
 from keystile.restrictions import Policy
+from keystile.settings import parse_duration
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
@@ -71,7 +74,7 @@ def issue(
         return await deployment.lifecycle.issue(request)
 
     issued = with_deployment(work)
-    document = key_document(issued.owner, issued.record)
+    document = key_document(issued.owner, issued.record, now())
     shown = issued.key.reveal()  # the one moment the holder gets it
     if json:
         print_json({"key_id": document["key_id"], "api_key": shown, **document})
@@ -96,7 +99,7 @@ def list_keys(
 
     keys = with_deployment(work)
     if json:
-        print_json({"keys": [key_document(holder, record) for holder, record in keys]})
+        print_json({"keys": [key_document(holder, record, now()) for holder, record in keys]})
     else:
         print_keys(keys)
 
@@ -104,8 +107,52 @@ def list_keys(
 @app.command(epilog="Example: keystile keys show k3v9x0q2m7ab")
 def show(key_id: KeyId, json: AsJson = False) -> None:  # noqa: FBT002
     """Show one key."""
-    document = key_document(*with_deployment(lambda deployment: deployment.lifecycle.show(key_id)))
+    document = key_document(*with_deployment(lambda deployment: deployment.lifecycle.show(key_id)), now())
     (print_json if json else print_key)(document)
+
+
+@app.command(epilog="Example: keystile keys suspend k3v9x0q2m7ab --yes")
+def suspend(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:  # noqa: FBT002
+    """Refuse a key, and every JWT made from it, within a second, until it is resumed."""
+    if not yes:
+        typer.confirm(f"Suspend {key_id}?", abort=True, err=True)
+    stopped = with_deployment(lambda deployment: deployment.lifecycle.suspend(key_id, suspended_by=operator()))
+    print_stopped(stopped, "suspended", as_json=json)
+
+
+@app.command(epilog="Example: keystile keys resume k3v9x0q2m7ab")
+def resume(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:  # noqa: ARG001, FBT002 - nobody is asked
+    """Accept a suspended key again; JWTs from before stay dead."""
+    held = with_deployment(lambda deployment: deployment.alterations.resume(key_id, by=operator()))
+    if json:
+        print_json(key_document(*held, now()))
+    else:
+        print_line(f"{key_id} is active.")
+
+
+@app.command(epilog="Example: keystile keys rotate k3v9x0q2m7ab --grace 7d --yes")
+def rotate(
+    key_id: KeyId,
+    grace: Annotated[
+        str, typer.Option(help="How long the old secret still works: 0, 90s, 12h, 7d, at most 30d.")
+    ] = "7d",
+    yes: Yes = False,  # noqa: FBT002
+    json: AsJson = False,  # noqa: FBT002
+) -> None:
+    """Give a key a new secret under the same id, and print it. It is shown this once and kept nowhere."""
+    lasting = parse_grace(grace)
+    if not yes:
+        typer.confirm(f"Rotate {key_id}? Its present secret ends after {grace}.", abort=True, err=True)
+    rotated = with_deployment(lambda deployment: deployment.alterations.rotate(key_id, grace=lasting, by=operator()))
+    shown = rotated.key.reveal()  # the one moment the holder gets it
+    document = key_document(rotated.owner, rotated.record, now())
+    if json:
+        print_json(
+            {"key_id": key_id, "api_key": shown, "old_secret_ends_at": format_moment(rotated.ends_at), **document}
+        )
+        return
+    print_line(f"{'api_key':15} {shown}")
+    print_line(f"Keep it now: it is not shown again. The old one ends at {format_moment(rotated.ends_at)}.")
 
 
 @app.command(epilog="Example: keystile keys revoke k3v9x0q2m7ab --reason key_compromise --yes")
@@ -122,11 +169,25 @@ def revoke(
     async def work(deployment: Deployment) -> StoppedKey:
         return await deployment.lifecycle.revoke(key_id, reason=reason, revoked_by=operator())
 
-    revoked = with_deployment(work)
-    if json:
-        pending = {"key_id": key_id, "status": "revoked", "pending": True}
-        print_json(pending if revoked.held is None else key_document(*revoked.held))
-    elif revoked.held is None:
-        print_line(f"If there is a key {key_id}, it is refused from now on; Keycloak is away, and learns it later.")
+    print_stopped(with_deployment(work), "revoked", as_json=json)
+
+
+def print_stopped(stopped: StoppedKey, status: str, *, as_json: bool) -> None:
+    """Print what became of a key that was stopped; Keycloak may not know it yet."""
+    if as_json:
+        pending = {"key_id": stopped.key_id, "status": status, "pending": True}
+        print_json(pending if stopped.held is None else key_document(*stopped.held, now()))
+    elif stopped.held is None:
+        print_line(
+            f"If there is a key {stopped.key_id}, it is refused from now on; Keycloak is away, and learns it later."
+        )
     else:
-        print_line(f"{key_id} is revoked.")
+        print_line(f"{stopped.key_id} is {status}.")
+
+
+def parse_grace(text: str) -> timedelta:
+    """Read `0`, `90s`, `12h` or `7d`."""
+    lasting = parse_duration(text)
+    if not isinstance(lasting, timedelta):
+        raise typer.BadParameter("a grace is like 0, 90s, 12h or 7d", param_hint="--grace")
+    return lasting

@@ -1,0 +1,1 @@
+"""The management API: one table of operations, from which routes, rights and the OpenAPI document follow."""
