@@ -11,6 +11,9 @@ KeystileError
 │   ├── OwnerUnknownError
 │   ├── KeyUnknownError
 │   ├── TooManyKeysError
+│   ├── PolicyRefusedError
+│   ├── PreconditionError
+│   ├── RequestReusedError
 │   ├── RecordTooLargeError
 │   └── AttributesUndeclaredError
 └── ConfigurationError      settings or a deployment that cannot work
@@ -114,6 +117,27 @@ class TooManyKeysError(ChangeRefusedError):
 
 class RecordTooLargeError(ChangeRefusedError):
     """The key record would not fit into its attribute."""
+
+
+class PolicyRefusedError(ChangeRefusedError):
+    """A key cannot have what is asked for it; *fields* names what is wrong."""
+
+    def __init__(self, message: str, *fields: str) -> None:
+        super().__init__(message)
+        self.fields = frozenset(fields)
+
+
+class PreconditionError(ChangeRefusedError):
+    """The key was changed since the caller looked at it."""
+
+
+class RequestReusedError(ChangeRefusedError):
+    """A request of this name was done already, to the key *key_id*: the *same* one, or one that asked otherwise."""
+
+    def __init__(self, key_id: str, *, same: bool) -> None:
+        super().__init__("this Idempotency-Key was used already" + ("" if same else ", for another request"))
+        self.key_id = key_id
+        self.same = same
 
 
 class AttributesUndeclaredError(ChangeRefusedError):

@@ -26,6 +26,9 @@ VERSION = 1
 MAX_TEXT = 4096  # declared length of the attribute
 REVOKE_RESERVE = 256  # kept free so that a revoke always fits
 MAX_TOMBSTONES = 10
+_REQUESTS_KEPT = 3
+_REQUESTS_FOR = 86_400.0  # seconds
+_MOMENT_DIGITS = 12
 _EARLIER_KEPT = 3  # one that may still be good, and two that ended
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _UNTOLD = datetime.fromtimestamp(0, UTC)
@@ -109,6 +112,32 @@ class NewSecret:
     stamp_pepper: str
 
 
+@dataclass(frozen=True, slots=True)
+class RequestTag:
+    """A request as it is known by when it is sent again: *name* by whoever sent it, *body* by what it asked."""
+
+    name: str
+    body: str
+
+    def at(self, now: datetime) -> str:
+        """Return what a record keeps."""
+        return f"{self.name}:{self.body}:{int(now.timestamp())}"
+
+    def seen_in(self, record: KeyRecord, now: datetime) -> str | None:
+        """Return the body that was sent under this name within a day, None if none was."""
+        for kept in record.requests:
+            name, _, rest = kept.partition(":")
+            if name == self.name and self.is_recent(kept, now):
+                return rest.partition(":")[0]
+        return None
+
+    @staticmethod
+    def is_recent(kept: str, now: datetime) -> bool:
+        """Tell whether what a record keeps is of the last 24 hours."""
+        moment = kept.rpartition(":")[2]
+        return moment.isdigit() and len(moment) < _MOMENT_DIGITS and now.timestamp() - int(moment) < _REQUESTS_FOR
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRecord:
     """One key as a store keeps it. *gen* rises with every change of status, secret or policy.
@@ -116,6 +145,7 @@ class KeyRecord:
     *bcrypt* is empty on a tombstone, *digest* where none was made yet. JWTs of a generation below *jwts_from* are dead.
     *earlier* are the secrets before this one, latest first: at most one that is still good, and the digests of the
     last two that ended. *older_hash* is the `cacheHash` of the older form and None for records of the current form.
+    *requests* are the tags of the requests that made this key or its secret lately: one sent twice is done once.
     *extra* holds fields of later versions.
     """
 
@@ -135,6 +165,7 @@ class KeyRecord:
     revoked_reason: RevocationReason | None = None
     jwts_from: int = 0
     earlier: tuple[EarlierSecret, ...] = ()
+    requests: tuple[str, ...] = ()
     policy: Policy = field(default_factory=Policy)
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     older_hash: str | None = None
@@ -213,6 +244,13 @@ class KeyRecord:
         ended = tuple(each.ended(now) for each in self.earlier)
         return replace(self, gen=self.gen + 1, jwts_from=self.gen, earlier=ended)
 
+    def with_request(self, tag: RequestTag | None, now: datetime) -> KeyRecord:
+        """Return this record, which *tag*'s request just made or changed; older tags than a day are dropped."""
+        if tag is None:
+            return self
+        recent = tuple(each for each in self.requests if RequestTag.is_recent(each, now))
+        return replace(self, requests=(*recent, tag.at(now))[-_REQUESTS_KEPT:])
+
     def kills_jwt(self, gen: int, now: datetime) -> bool:
         """Tell whether JWTs of that generation are dead: killed by a change, or given by a secret that has ended."""
         return gen < self.jwts_from or any(gen <= each.gen and now >= each.ends_at for each in self.earlier)
@@ -238,6 +276,7 @@ class KeyRecord:
             issued_by="",
             issued_at=_UNTOLD,
             earlier=tuple(EarlierSecret(gen=each.gen, ends_at=each.ends_at) for each in self.earlier),
+            requests=(),
             older_hash=None,
         )
 
@@ -289,6 +328,7 @@ class KeyRecord:
             "older_hash": self.older_hash,
             "jwts_from": self.jwts_from or None,
             "earlier": [each.to_document() for each in self.earlier],
+            "requests": list(self.requests),
             "policy": self.policy.to_document(),
         }
         return {
@@ -320,6 +360,7 @@ class KeyRecord:
             older_hash=_take_older(fields),
             jwts_from=_take(fields, "jwts_from", int, 0),
             earlier=tuple(EarlierSecret.from_document(each) for each in _take(fields, "earlier", list, [])),
+            requests=tuple(str(each) for each in _take(fields, "requests", list, [])),
             policy=Policy.from_document(_take(fields, "policy", dict, {})),
             extra=fields or _NOTHING,
         )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from keystile.authority.lifecycle import check_wanted
+from keystile.authority.lifecycle import check_not_done, check_wanted
 from keystile.changes import changes_of
-from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, TooManyKeysError
+from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, PolicyRefusedError, TooManyKeysError
 from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, Status
 
@@ -107,17 +107,26 @@ class Alterations:
             after = wanted.applied_to(record)
             check_wanted(after.name, after.policy, self.rules)
             if wanted.expires and after.is_expired(self.clock()):
-                raise ChangeRefusedError("the key would have expired already: revoke it instead")
+                raise PolicyRefusedError("the key would have expired already: revoke it instead", "expires")
             return after
 
         owner, before, after = await self._alter(key_id, change, check)
         self._audit("key_changed", owner, after, by, fields=sorted(_differences(before, after)))
         return owner, after
 
-    async def rotate(self, key_id: str, *, grace: timedelta, by: str, check: Check = nothing_to_check) -> RotatedKey:
+    async def rotate(
+        self,
+        key_id: str,
+        *,
+        grace: timedelta,
+        by: str,
+        check: Check = nothing_to_check,
+        tag: RequestTag | None = None,
+    ) -> RotatedKey:
         """Give a key a new secret; the one it has is good for *grace* more, any before that ends now.
 
-        Cut off half-way it leaves the old secret working, or both.
+        Cut off half-way it leaves the old secret working, or both. A request that was done already raises a
+        `RequestReusedError`.
         """
         if not timedelta(0) <= grace <= MAX_GRACE:
             raise ChangeRefusedError("a grace is 0 to 30 days")
@@ -129,7 +138,10 @@ class Alterations:
         def change(_owner: Owner, record: KeyRecord) -> KeyRecord:
             if record.is_older:
                 raise ChangeRefusedError("a key of the older format has no id in it: issue a new one, and revoke this")
-            return record.rotated(secret, ends_at, self.clock())
+            if record.digest == secret.digest:
+                return record  # written, and asked to be written once more: the answer had been lost
+            check_not_done([record], tag, self.clock())
+            return record.rotated(secret, ends_at, self.clock()).with_request(tag, self.clock())
 
         owner, _, after = await self._alter(key_id, change, check)
         if not grace:

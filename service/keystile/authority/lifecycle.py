@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 import structlog
 
 from keystile.changes import Change
-from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError, TooManyKeysError
+from keystile.errors import (
+    CannotTellError,
+    KeyUnknownError,
+    OwnerUnknownError,
+    PolicyRefusedError,
+    RequestReusedError,
+    TooManyKeysError,
+)
 from keystile.policy import RESERVED_SCOPES, may_be_listed
 from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, RevocationReason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from keystile.authority.auditing import Auditor
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
     from keystile.keys import ApiKey, Environment, KeyFormat
     from keystile.policy import Rules
     from keystile.ports import Clock, Directory
-    from keystile.records import NewSecret, Owner
+    from keystile.records import NewSecret, Owner, RequestTag
     from keystile.restrictions import Policy
 
 _log = structlog.get_logger(__name__)
@@ -32,7 +40,7 @@ MAX_NAME = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRequest:
-    """What a new key should be. *owner* is a username; *issued_by* says who asked."""
+    """What a new key should be. *owner* is a username; *issued_by* says who asked; *tag* knows the request again."""
 
     owner: str
     name: str
@@ -40,6 +48,7 @@ class KeyRequest:
     environment: Environment = "live"
     expires_at: datetime | None = None
     policy: Policy
+    tag: RequestTag | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +75,15 @@ class Lifecycle:
     max_keys_per_owner: int
 
     async def issue(self, request: KeyRequest) -> IssuedKey:
-        """Issue a key, or raise a `ChangeRefusedError`; nothing is kept unless it is all kept."""
+        """Issue a key, or raise a `ChangeRefusedError`; nothing is kept unless it is all kept.
+
+        A request that was done already raises a `RequestReusedError`.
+        """
         self._check(request)
         owner = await self.directory.adopt(request.owner)
         key = self.format.generate(request.environment)
         record = self._new_record(key, await self.prover.new_secret(key), request)
-        updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record))
+        updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
         await self._say_issued(record, updated)
         self._audit("key_issued", record, updated, request.issued_by)
         return IssuedKey(key, record, updated)
@@ -112,7 +124,7 @@ class Lifecycle:
     def _check(self, request: KeyRequest) -> None:
         check_wanted(request.name, request.policy, self.rules)
         if request.expires_at is not None and request.expires_at <= self.clock():
-            raise ChangeRefusedError("the key would have expired already")
+            raise PolicyRefusedError("the key would have expired already", "expires")
 
     def _new_record(self, key: ApiKey, secret: NewSecret, request: KeyRequest) -> KeyRecord:
         record = KeyRecord(
@@ -128,11 +140,13 @@ class Lifecycle:
             issued_at=self.clock().replace(microsecond=0),
             expires_at=request.expires_at and request.expires_at.replace(microsecond=0),
             policy=request.policy,
-        )
+        ).with_request(request.tag, self.clock())
         record.to_text()  # raises here, before anything is asked of the store
         return record
 
-    def _with_new(self, owner: Owner, record: KeyRecord) -> Owner:
+    def _with_new(self, owner: Owner, record: KeyRecord, tag: RequestTag | None) -> Owner:
+        if owner.record(record.key_id) is None:
+            check_not_done(owner.records, tag, self.clock())
         if owner.record(record.key_id) is None and owner.live(self.clock()) >= self.max_keys_per_owner:
             raise TooManyKeysError(
                 f"{owner.username} holds {self.max_keys_per_owner} live keys already: revoke one first"
@@ -159,13 +173,21 @@ class Lifecycle:
         )
 
 
+def check_not_done(records: Iterable[KeyRecord], tag: RequestTag | None, now: datetime) -> None:
+    """Raise a `RequestReusedError` if one of *records* was made or changed by that request."""
+    for record in records if tag is not None else ():
+        body = tag.seen_in(record, now) if tag is not None else None
+        if tag is not None and body is not None:
+            raise RequestReusedError(record.key_id, same=body == tag.body)
+
+
 def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     """Raise a `ChangeRefusedError` unless a key may have that name and that policy in this deployment."""
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
-        raise ChangeRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters")
+        raise PolicyRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters", "name")
     for audience in policy.audiences:
         if audience != rules.default_audience and not may_be_listed(audience, rules):
-            raise ChangeRefusedError(f"the deployment does not allow the audience {audience}")
+            raise PolicyRefusedError(f"the deployment does not allow the audience {audience}", "audiences")
     unknown = set(policy.scopes) - (rules.scopes or set(policy.scopes)) - RESERVED_SCOPES
     if unknown:
-        raise ChangeRefusedError(f"the deployment does not know the scope {min(unknown)}")
+        raise PolicyRefusedError(f"the deployment does not know the scope {min(unknown)}", "scopes")

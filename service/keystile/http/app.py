@@ -9,6 +9,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from keystile.errors import KeystileError
+from keystile.http.api.routes import add_api
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import credential_of
 from keystile.http.doors import answer_to
@@ -38,6 +39,7 @@ def create_app(deployment: Deployment, doors: Doors) -> Quart:
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
     app.add_url_rule("/metrics", view_func=metrics)
+    add_api(app, deployment, doors.contexts, _send)
     app.register_error_handler(HTTPException, wrong_path)
     app.register_error_handler(Exception, broken)
     return app

@@ -86,6 +86,8 @@ class KeycloakDirectory:
 
     async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
         """See `Directory.owners`: of 100 enabled users those that hold keys; a page may repeat owners."""
+        if after and not (after.isascii() and after.isdigit()):
+            raise RequestError("invalid_request", "there is no such page")
         first = int(after or 0)
         # `enabled` also makes the listing show service accounts, which it otherwise leaves out.
         users = await self._reader.users(first=first, max=_PAGE, enabled=True)

@@ -37,7 +37,9 @@ def _operation(method: str, path: str, described: dict[str, Any]) -> str:
         f"<tr><td>{escape(each['in'])}</td><td><code>{escape(each['name'])}</code></td></tr>"
         for each in described["parameters"]
     )
-    answers = ", ".join(f"{status} {escape(answer['description'])}" for status, answer in described["responses"].items())
+    answers = ", ".join(
+        f"{status} {escape(answer['description'])}" for status, answer in described["responses"].items()
+    )
     body = f"<p>Body: {_link(takes)}</p>" if takes else ""
     return (
         f"<details><summary><code>{method.upper()} {escape(path)}</code> {escape(described['summary'])}</summary>"

@@ -1,0 +1,306 @@
+"""Administration: what a caller asks of keys through the API, done if the rights table allows it, audited if not."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from keystile.ceilings import check_may_be_impersonated, check_within, inherited
+from keystile.documents import etag_of
+from keystile.errors import CannotTellError, KeyUnknownError, OwnerUnknownError, PreconditionError, RightsError
+from keystile.ports import AuditEvent
+from keystile.rights import (
+    Action,
+    Relation,
+    allows,
+    changed_fields,
+    denied_fields,
+    is_impersonation,
+    relations,
+    widened_fields,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import timedelta
+
+    from keystile.authority.alterations import Alterations, RotatedKey, Wanted
+    from keystile.authority.auditing import Auditor
+    from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
+    from keystile.authority.stops import StoppedKey, Stops
+    from keystile.policy import RequestContext
+    from keystile.ports import Directory
+    from keystile.records import KeyRecord, Owner, RequestTag, RevocationReason
+    from keystile.rights import Caller
+
+    Fits = Callable[[Owner, KeyRecord], bool]
+
+_PAGES_AT_ONCE = 10  # of 100 owners
+_OVERLAP = 20  # owners that the next page of a store may repeat
+_OWNER_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and in which request."""
+
+    caller: Caller
+    context: RequestContext
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the listing of all keys: *skip* keys into the page *after*, less the owners *seen* on the one before."""
+
+    after: str = ""
+    skip: int = 0
+    seen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Keys, and the place where the next page begins; None at the end."""
+
+    keys: list[tuple[Owner, KeyRecord]]
+    place: Place | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Administration:
+    """Every method raises `RightsError` for what the caller may not do; a key it may not see is unknown to it."""
+
+    directory: Directory
+    lifecycle: Lifecycle
+    alterations: Alterations
+    stops: Stops
+    auditor: Auditor
+
+    async def show(self, asker: Asker, key_id: str, action: Action = Action.SHOW) -> tuple[Owner, KeyRecord]:
+        """Return a key and its owner, if the caller may do *action* to it."""
+        owner, record = await self.lifecycle.show(key_id)
+        self._permit(asker, action, owner, record)
+        return owner, record
+
+    async def owner(self, asker: Asker, user_id: str, action: Action) -> Owner:
+        """Return the owner of that id, or else of that username, if the caller may do *action* to its keys."""
+        owner = await self.directory.owner(user_id) if _OWNER_ID.fullmatch(user_id) else None
+        owner = owner or await self.directory.owner_named(user_id)
+        if owner is None or not self._may(asker, action, owner.id, ""):
+            if owner is not None and self._may(asker, Action.SHOW, owner.id, ""):
+                self._refuse(asker, action, owner.username, None)
+            if not allows(asker.caller, action, Relation.ANY):
+                self._refuse(asker, action, user_id, None)
+            raise OwnerUnknownError("there is no such user")
+        return owner
+
+    async def page(self, asker: Asker, start: Place, limit: int, fits: Fits) -> Page:
+        """Return up to *limit* keys the caller may list and that *fits*, and where the next page begins.
+
+        A page may hold fewer, even none, and not be the last: of a large store so many owners are looked at, no more.
+        """
+        if allows(asker.caller, Action.LIST, Relation.ANY) or asker.caller.tenants:
+            return await self._page_of_all(asker, start, limit, fits)
+        self.check(asker, Action.LIST)
+        owner = await self.directory.owner(asker.caller.subject)
+        owners = () if owner is None else (owner,)
+        return self._cut(asker, Place(), owners, "", limit, fits)
+
+    async def _page_of_all(self, asker: Asker, start: Place, limit: int, fits: Fits) -> Page:
+        found: list[tuple[Owner, KeyRecord]] = []
+        place = start
+        for _ in range(_PAGES_AT_ONCE):
+            owners, after = await self.directory.owners(place.after)
+            page = self._cut(asker, place, owners, after, limit - len(found), fits)
+            found += page.keys
+            if page.place is None or len(found) >= limit:
+                return Page(found, page.place)
+            place = page.place
+        return Page(found, place)
+
+    def _cut(
+        self, asker: Asker, place: Place, owners: Sequence[Owner], after: str, limit: int, fits: Fits
+    ) -> Page:
+        """Return what *limit* leaves of one page of owners, and where to go on: in it, after it (*after*), or nowhere."""
+        fresh = [owner for owner in owners if _mark(owner) not in place.seen]
+        keys = [(owner, record) for owner in fresh for record in _in_order(owner)]
+        found: list[tuple[Owner, KeyRecord]] = []
+        for number, (owner, record) in enumerate(keys[place.skip :], place.skip + 1):
+            if self._may(asker, Action.LIST, owner.id, record.policy.tenant) and fits(owner, record):
+                found.append((owner, record))
+                if len(found) == limit and (number < len(keys) or after):
+                    return Page(found, replace(place, skip=number))
+        seen = tuple(_mark(owner) for owner in owners)[-_OVERLAP:]
+        return Page(found, Place(after, 0, seen) if after else None)
+
+    async def issue(self, asker: Asker, request: KeyRequest, asked: Mapping[str, Any]) -> IssuedKey:
+        """Issue a key whose policy is *asked* on top of what the caller hands down.
+
+        A request whose tag was seen in the last 24 hours raises `RequestReusedError` with the key it issued then.
+        """
+        caller = asker.caller
+        policy = inherited(caller).changed(asked)
+        owner = None if request.owner == caller.username and caller.subject else await self._named(request.owner)
+        owner_id = caller.subject if owner is None and request.owner == caller.username else owner.id if owner else ""
+        related = relations(caller, owner_id, policy.tenant)
+        if not allows(caller, Action.ISSUE, *related):
+            self._refuse(asker, Action.ISSUE, request.owner, None)
+        base = inherited(caller)
+        self._check_fields(asker, changed_fields(policy, base), frozenset(), related, request.owner)
+        check_within(caller, policy, request.expires_at, request.environment)
+        if is_impersonation(Action.ISSUE, *related):
+            await self._check_impersonation(asker, owner_id, request.owner)
+        return await self.lifecycle.issue(replace(request, policy=policy, issued_by=caller.actor))
+
+    async def change(
+        self, asker: Asker, key_id: str, wanted: Wanted, only_if: frozenset[str]
+    ) -> tuple[Owner, KeyRecord]:
+        """Change a key; *only_if* holds the entity tags of which it must still have one, if it holds any."""
+        await self.show(asker, key_id, Action.CHANGE)
+
+        def check(owner: Owner, record: KeyRecord) -> None:
+            self._permit(asker, Action.CHANGE, owner, record)
+            if only_if and only_if.isdisjoint({"*", etag_of(record)}):
+                raise PreconditionError("the key was changed meanwhile: look at it again")
+            after = wanted.applied_to(record)
+            related = relations(asker.caller, owner.id, record.policy.tenant)
+            widened = widened_fields(after.policy, record.policy, after.expires_at, record.expires_at)
+            self._check_fields(asker, changed_fields(after.policy, record.policy), widened, related, owner.username)
+            check_within(asker.caller, after.policy, after.expires_at, record.environment, before=record)
+
+        return await self.alterations.alter(key_id, wanted, by=asker.caller.actor, check=check)
+
+    async def resume(self, asker: Asker, key_id: str) -> tuple[Owner, KeyRecord]:
+        """Resume a suspended key."""
+        await self.show(asker, key_id, Action.RESUME)
+        return await self.alterations.resume(key_id, by=asker.caller.actor, check=self._checked(asker, Action.RESUME))
+
+    async def rotate(self, asker: Asker, key_id: str, grace: timedelta, tag: RequestTag | None) -> RotatedKey:
+        """Give a key a new secret."""
+        owner, record = await self.show(asker, key_id, Action.ROTATE)
+        related = relations(asker.caller, owner.id, record.policy.tenant)
+        if is_impersonation(Action.ROTATE, *related):
+            await self._check_impersonation(asker, owner.id, owner.username)
+
+        def check(owner: Owner, record: KeyRecord) -> None:
+            self._permit(asker, Action.ROTATE, owner, record)
+            check_within(asker.caller, record.policy, record.expires_at, record.environment)
+
+        return await self.alterations.rotate(key_id, grace=grace, by=asker.caller.actor, check=check, tag=tag)
+
+    async def suspend(self, asker: Asker, key_id: str) -> StoppedKey:
+        """Suspend a key; while the store is away, for whoever may suspend any key, or itself."""
+        await self._permit_stop(asker, key_id, Action.SUSPEND)
+        return await self.stops.suspend(key_id, suspended_by=asker.caller.actor)
+
+    async def revoke(self, asker: Asker, key_id: str, reason: RevocationReason) -> StoppedKey:
+        """Revoke a key; while the store is away, for whoever may revoke any key, or itself."""
+        await self._permit_stop(asker, key_id, Action.REVOKE)
+        return await self.stops.revoke(key_id, reason=reason, revoked_by=asker.caller.actor)
+
+    async def revoke_all(self, asker: Asker, user_id: str, reason: RevocationReason) -> list[StoppedKey]:
+        """Revoke every live key of an owner."""
+        owner = await self.owner(asker, user_id, Action.REVOKE_ALL)
+        live = [record.key_id for record in owner.records if record.revoked_at is None]
+        return [await self.stops.revoke(key_id, reason=reason, revoked_by=asker.caller.actor) for key_id in live]
+
+    def check(self, asker: Asker, action: Action) -> None:
+        """Raise a `RightsError` unless the caller may do *action* to its own keys at least."""
+        if not any(self._may(asker, action, owner_id, "") for owner_id in ("", asker.caller.subject)):
+            self._refuse(asker, action, None, None)
+
+    async def _permit_stop(self, asker: Asker, key_id: str, action: Action) -> None:
+        try:
+            await self.show(asker, key_id, action)
+        except CannotTellError:
+            ceiling = asker.caller.ceiling
+            itself = (
+                ceiling is not None and ceiling.key_id == key_id and self._may(asker, action, asker.caller.subject, "")
+            )
+            if not itself and not allows(asker.caller, action, Relation.ANY):
+                raise
+
+    def _checked(self, asker: Asker, action: Action) -> Any:  # noqa: ANN401 - a check of `Alterations`
+        return lambda owner, record: self._permit(asker, action, owner, record)
+
+    def _permit(self, asker: Asker, action: Action, owner: Owner, record: KeyRecord) -> None:
+        if self._may(asker, action, owner.id, record.policy.tenant):
+            return
+        if not self._may(asker, Action.SHOW, owner.id, record.policy.tenant):
+            self._audit_refusal(asker, action, owner.username, record.key_id)
+            raise KeyUnknownError(f"there is no key with the id {record.key_id}")
+        self._refuse(asker, action, owner.username, record.key_id)
+
+    def _may(self, asker: Asker, action: Action, owner_id: str, tenant: str) -> bool:
+        return allows(asker.caller, action, *relations(asker.caller, owner_id, tenant))
+
+    def _check_fields(
+        self,
+        asker: Asker,
+        changed: frozenset[str],
+        widened: frozenset[str],
+        related: tuple[Relation, ...],
+        owner: str,
+    ) -> None:
+        denied = denied_fields(asker.caller, changed, widened, *related)
+        if denied:
+            self._audit_refusal(asker, Action.CHANGE, owner, None, fields=sorted(denied))
+            names = ", ".join(sorted(denied))
+            raise RightsError(f"not for this caller to set, or to set to more: {names}", fields=denied)
+
+    async def _named(self, username: str) -> Owner | None:
+        return await self.directory.owner_named(username)
+
+    async def _check_impersonation(self, asker: Asker, owner_id: str, username: str) -> None:
+        roles = await self.directory.roles(owner_id) if owner_id else None
+        try:
+            check_may_be_impersonated(roles)
+        except RightsError:
+            self._audit_refusal(asker, Action.IMPERSONATE, username, None)
+            raise
+        self._audit(asker, "impersonation", "done", username, None)
+
+    def _refuse(self, asker: Asker, action: Action, owner: str | None, key_id: str | None) -> None:
+        self._audit_refusal(asker, action, owner, key_id)
+        raise RightsError(f"this caller may not {action.value.replace('_', ' ')} here")
+
+    def _audit_refusal(
+        self,
+        asker: Asker,
+        action: Action,
+        owner: str | None,
+        key_id: str | None,
+        **detail: Any,  # noqa: ANN401 - JSON
+    ) -> None:
+        self._audit(asker, "management_refused", "refused", owner, key_id, action=action.value, **detail)
+
+    def _audit(
+        self,
+        asker: Asker,
+        event: str,
+        outcome: str,
+        owner: str | None,
+        key_id: str | None,
+        **detail: Any,  # noqa: ANN401
+    ) -> None:
+        self.auditor.changed(
+            AuditEvent(
+                event=event,
+                outcome=outcome,
+                key_id=key_id,
+                owner=owner,
+                actor=asker.caller.actor,
+                address=asker.context.address or None,
+                request_id=asker.context.request_id or None,
+                detail=detail,
+            )
+        )
+
+
+def _in_order(owner: Owner) -> list[KeyRecord]:
+    return sorted(owner.records, key=lambda record: (record.issued_at, record.key_id))
+
+
+def _mark(owner: Owner) -> str:
+    return hashlib.sha256(owner.id.encode()).hexdigest()[:8]

@@ -1,0 +1,274 @@
+"""What the operations do: from a checked request to the authority, and from what it returns to JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from keystile.authority.alterations import Wanted
+from keystile.authority.lifecycle import KeyRequest
+from keystile.authority.usage import Reported
+from keystile.documents import etag_of, key_document
+from keystile.errors import KeyRefusedError, RequestError, RequestReusedError
+from keystile.expiries import parse_expiry
+from keystile.http.api.cursors import read_cursor, write_cursor
+from keystile.http.asgi import NO_STORE, Answer, json_answer
+from keystile.policy import held_scopes
+from keystile.records import RequestTag, RevocationReason, format_moment
+from keystile.restrictions import Policy
+from keystile.rights import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keystile.assembly import Deployment
+    from keystile.authority.administration import Asker, Place
+    from keystile.authority.stops import StoppedKey
+    from keystile.http.asgi import Header
+    from keystile.records import KeyRecord, Owner
+
+_NOT_POLICY = frozenset({"name", "expires", "owner", "environment"})
+_MAX_TAG = 255
+_DONE_BEFORE = "this request was done before; its secret was shown then, and is kept nowhere: rotate the key for a new one"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One checked request. *params* are those of the path, *body* and *query* what the operation takes."""
+
+    asker: Asker
+    params: Mapping[str, str]
+    body: Any
+    query: Any
+    raw_body: bytes
+    headers: Mapping[str, str]
+
+
+class Handlers:
+    """The operations over one deployment."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._administration = deployment.administration
+        self._clock = deployment.verifier.clock
+
+    async def list_keys(self, call: Call) -> Answer:
+        """See the table."""
+        asked = call.query
+        page = await self._administration.page(
+            call.asker, read_cursor(asked.cursor), asked.limit, lambda owner, record: self._fits(asked, owner, record)
+        )
+        return self._page(page.keys, page.place)
+
+    async def list_keys_of_user(self, call: Call) -> Answer:
+        """See the table."""
+        owner = await self._administration.owner(call.asker, call.params["user_id"], Action.LIST)
+        records = sorted(owner.records, key=lambda record: (record.issued_at, record.key_id))
+        return self._page([(owner, record) for record in records], None)
+
+    async def show_key(self, call: Call) -> Answer:
+        """See the table."""
+        return self._shown(*await self._administration.show(call.asker, call.params["key_id"]))
+
+    async def issue_key(self, call: Call) -> Answer:
+        """See the table."""
+        owner = call.body.owner or call.asker.caller.username
+        if not owner:
+            raise RequestError("invalid_request", "owner is missing: this caller is nobody's user", status=422)
+        return await self._issue(call, owner)
+
+    async def issue_key_for_user(self, call: Call) -> Answer:
+        """See the table."""
+        owner = await self._administration.owner(call.asker, call.params["user_id"], Action.ISSUE)
+        return await self._issue(call, owner.username)
+
+    async def change_key(self, call: Call) -> Answer:
+        """See the table."""
+        sent = call.body.model_dump(exclude_unset=True)
+        wanted = Wanted(
+            name=sent.get("name"),
+            policy=_policy_fields(sent),
+            expires="expires" in sent,
+            expires_at=self._expiry(sent.get("expires")),
+        )
+        tags = call.headers.get("if-match", "").split(",")
+        only_if = frozenset(tag.strip() for tag in tags if tag.strip())
+        held = await self._administration.change(call.asker, call.params["key_id"], wanted, only_if)
+        return self._shown(*held)
+
+    async def suspend_key(self, call: Call) -> Answer:
+        """See the table."""
+        return self._stopped(await self._administration.suspend(call.asker, call.params["key_id"]), "suspended")
+
+    async def resume_key(self, call: Call) -> Answer:
+        """See the table."""
+        return self._shown(*await self._administration.resume(call.asker, call.params["key_id"]))
+
+    async def rotate_key(self, call: Call) -> Answer:
+        """See the table."""
+        grace = timedelta(seconds=call.body.grace_seconds)
+        try:
+            rotated = await self._administration.rotate(call.asker, call.params["key_id"], grace, _tag_of(call))
+        except RequestReusedError as done:
+            return await self._done_before(call, done)
+        # The one moment the holder gets it.
+        return self._shown(rotated.owner, rotated.record, api_key=rotated.key.reveal())
+
+    async def delete_key(self, call: Call) -> Answer:
+        """See the table."""
+        return await self._revoke(call, RevocationReason.UNSPECIFIED)
+
+    async def revoke_key(self, call: Call) -> Answer:
+        """See the table."""
+        return await self._revoke(call, RevocationReason(call.body.reason))
+
+    async def revoke_all_of_user(self, call: Call) -> Answer:
+        """See the table."""
+        reason = RevocationReason(call.body.reason)
+        stopped = await self._administration.revoke_all(call.asker, call.params["user_id"], reason)
+        return json_answer(
+            200,
+            {
+                "revoked": [each.key_id for each in stopped if each.held is not None],
+                "pending": [each.key_id for each in stopped if each.held is None],
+            },
+        )
+
+    async def show_usage(self, call: Call) -> Answer:
+        """See the table."""
+        _, record = await self._administration.show(call.asker, call.params["key_id"], Action.USAGE)
+        usage = await self._deployment.usage.usage(record.key_id, call.query.days)
+        return json_answer(200, usage.to_document())
+
+    async def report_usage(self, call: Call) -> Answer:
+        """See the table."""
+        owner, record = await self._administration.show(call.asker, call.params["key_id"], Action.REPORT_USAGE)
+        reported = Reported(**call.body.model_dump())
+        self._deployment.usage.report(record.key_id, reported)
+        if reported.cost_cents:
+            await self._deployment.meters.charge(record, owner, reported.cost_cents)
+        return Answer(204, NO_STORE)
+
+    async def list_events(self, call: Call) -> Answer:
+        """See the table."""
+        _, record = await self._administration.show(call.asker, call.params["key_id"], Action.EVENTS)
+        page = await self._deployment.recent.of_key(
+            record.key_id, limit=call.query.limit, before=call.query.cursor or ""
+        )
+        document: dict[str, Any] = {"events": [event.to_document() for event in page.events]}
+        return json_answer(200, {**document, "next_cursor": page.next} if page.next else document)
+
+    async def verify_keys(self, call: Call) -> Answer:
+        """See the table."""
+        self._administration.check(call.asker, Action.VERIFY_BATCH)
+        return json_answer(200, {"results": [await self._verified(call, text) for text in call.body.keys]})
+
+    async def whoami(self, call: Call) -> Answer:
+        """See the table."""
+        caller = call.asker.caller
+        document: dict[str, Any] = {
+            "kind": caller.kind.value,
+            "actor": caller.actor,
+            "subject": caller.subject or None,
+            "username": caller.username or None,
+            "roles": sorted(role.value for role in caller.roles),
+            "tenants": sorted(caller.tenants),
+        }
+        ceiling = {} if caller.ceiling is None else {"key_id": caller.ceiling.key_id}
+        return json_answer(200, document | ceiling)
+
+    async def _issue(self, call: Call, owner: str) -> Answer:
+        sent = call.body.model_dump(exclude_unset=True)
+        request = KeyRequest(
+            owner=owner,
+            name=call.body.name,
+            issued_by="",
+            environment=call.body.environment,
+            expires_at=self._expiry(call.body.expires or self._deployment.settings.default_expiry),
+            policy=Policy(),
+            tag=_tag_of(call),
+        )
+        try:
+            issued = await self._administration.issue(call.asker, request, _policy_fields(sent))
+        except RequestReusedError as done:
+            return await self._done_before(call, done)
+        # The one moment the holder gets it.
+        answer = self._shown(issued.owner, issued.record, status=201, api_key=issued.key.reveal())
+        location = f"{self._deployment.rules.api_audience}/keys/{issued.record.key_id}"
+        return replace(answer, headers=(*answer.headers, (b"location", location.encode())))
+
+    async def _revoke(self, call: Call, reason: RevocationReason) -> Answer:
+        key_id = call.params["key_id"]
+        return self._stopped(await self._administration.revoke(call.asker, key_id, reason), "revoked")
+
+    async def _done_before(self, call: Call, done: RequestReusedError) -> Answer:
+        if not done.same:
+            raise RequestError("invalid_request", str(done), status=422) from done
+        return self._shown(*await self._administration.show(call.asker, done.key_id), note=_DONE_BEFORE)
+
+    async def _verified(self, call: Call, text: str) -> dict[str, Any]:
+        context = replace(call.asker.context, door="verify-batch")
+        try:
+            verdict = await self._deployment.verifier.verify(text, context)
+        except KeyRefusedError:
+            return {"active": False}
+        record, owner = verdict.record, verdict.owner
+        return {
+            "active": True,
+            "key_id": record.key_id,
+            "owner": owner.username,
+            "owner_id": owner.id,
+            "scopes": list(held_scopes(record, owner, context.rules)),
+            "expires_at": format_moment(record.expires_at) if record.expires_at else None,
+        }
+
+    def _fits(self, asked: Any, owner: Owner, record: KeyRecord) -> bool:  # noqa: ANN401 - a Listing
+        document = key_document(owner, record, self._clock())
+        wanted = {"status": asked.status, "owner": asked.owner, "tenant": asked.tenant, "name": asked.name}
+        return all(value is None or document.get(name) == value for name, value in wanted.items())
+
+    def _expiry(self, text: str | None) -> Any:  # noqa: ANN401 - a moment or None
+        return None if text is None else parse_expiry(text, self._clock())
+
+    def _shown(self, owner: Owner, record: KeyRecord, *, status: int = 200, **more: str) -> Answer:
+        etag: Header = (b"etag", etag_of(record).encode())
+        return json_answer(status, {**more, **key_document(owner, record, self._clock())}, etag)
+
+    def _stopped(self, stopped: StoppedKey, status: str) -> Answer:
+        if stopped.held is None:
+            return json_answer(202, {"key_id": stopped.key_id, "status": status, "pending": True})
+        return self._shown(*stopped.held)
+
+    def _page(self, keys: list[tuple[Owner, KeyRecord]], place: Place | None) -> Answer:
+        now = self._clock()
+        document: dict[str, Any] = {"keys": [key_document(owner, record, now) for owner, record in keys]}
+        return json_answer(200, document if place is None else {**document, "next_cursor": write_cursor(place)})
+
+
+def _policy_fields(sent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a policy that were sent; `null` stands for the default."""
+    defaults = Policy()
+    fields: dict[str, Any] = {}
+    for name, value in sent.items():
+        if name in _NOT_POLICY:
+            continue
+        if isinstance(value, list):
+            fields[name] = tuple(value if name == "capabilities" else dict.fromkeys(value))
+        else:
+            fields[name] = getattr(defaults, name) if value is None else value
+    return fields
+
+
+def _tag_of(call: Call) -> RequestTag | None:
+    """Return what knows this request again when it is sent twice: by its key, and by its body."""
+    key = call.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 0 < len(key) <= _MAX_TAG:
+        raise RequestError("invalid_request", f"Idempotency-Key is 1 to {_MAX_TAG} characters")
+    caller = call.asker.caller
+    sender = "\0".join((caller.kind, caller.actor, call.asker.context.path, key))
+    name, body = (hashlib.sha256(part).hexdigest()[:24] for part in (sender.encode(), call.raw_body))
+    return RequestTag(name, body)
