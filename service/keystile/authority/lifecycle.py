@@ -9,6 +9,7 @@ import structlog
 
 from keystile.changes import Change
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError, TooManyKeysError
+from keystile.network import check_policy
 from keystile.policy import RESERVED_SCOPES, may_be_listed
 from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, RevocationReason
@@ -110,6 +111,7 @@ class Lifecycle:
             raise ChangeRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters")
         if request.expires_at is not None and request.expires_at <= self.clock():
             raise ChangeRefusedError("the key would have expired already")
+        check_policy(request.policy)
         for audience in request.policy.audiences:
             if audience != self.rules.default_audience and not may_be_listed(audience, self.rules):
                 raise ChangeRefusedError(f"the deployment does not allow the audience {audience}")
