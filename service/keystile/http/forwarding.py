@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from keystile.http.asgi import headers
 from keystile.network import Facts
 
 if TYPE_CHECKING:
@@ -30,29 +29,33 @@ class Forwarding:
 
     def __init__(self, convention: str, door: str) -> None:
         self._endpoint_headers = _ENDPOINT_HEADERS.get(convention)
+        self._read = frozenset({b"origin", b"x-forwarded-proto", *(self._endpoint_headers or ())})
         self._door = f"{door}/".encode()
 
     def facts(self, scope: Scope, client: Client) -> Facts:
         """Return the facts of a request that a trusted proxy sent: only for those is there anything to believe."""
-        method, path = self._endpoint(scope)
+        said = self._said(scope)
+        method, path = self._endpoint(scope, said)
         return Facts(
             address=client.address if client.named else None,
-            origin=_only(scope, b"origin"),
-            tls=_TLS.get((_only(scope, b"x-forwarded-proto") or "").lower()),
+            origin=said.get(b"origin") or None,
+            tls=_TLS.get(said.get(b"x-forwarded-proto", "").lower()),
             method=method if method and _METHOD.fullmatch(method) else None,
-            path=path,
+            path=path or None,
         )
 
-    def _endpoint(self, scope: Scope) -> tuple[str | None, str | None]:
+    def _said(self, scope: Scope) -> dict[bytes, str]:
+        """Return what the headers say that are read here: nothing where one came twice, for nobody should pick."""
+        said: dict[bytes, str] = {}
+        for name, value in scope["headers"]:
+            if name in self._read:
+                said[name] = "" if name in said else value.decode("latin-1").strip(" \t")
+        return said
+
+    def _endpoint(self, scope: Scope, said: dict[bytes, str]) -> tuple[str | None, str | None]:
         if self._endpoint_headers is not None:
             method, path = self._endpoint_headers
-            return _only(scope, method), _only(scope, path)
+            return said.get(method), said.get(path)
         raw: bytes = scope.get("raw_path") or b""  # as it came: `path` is decoded already
         below = raw[len(self._door) - 1 :] if raw.startswith(self._door) else None
         return scope["method"], None if below is None else below.decode("latin-1")
-
-
-def _only(scope: Scope, name: bytes) -> str | None:
-    """Return that header if it came once and says something; of two nobody should pick one."""
-    values = headers(scope, name)
-    return (values[0].decode("latin-1").strip(" \t") or None) if len(values) == 1 else None
