@@ -44,6 +44,12 @@ class Reason(StrEnum):
     ID_MISMATCH = "id_mismatch"
     AUDIENCE_DENIED = "audience_denied"
     SCOPE_DENIED = "scope_denied"
+    POLICY_UNVERIFIABLE = "policy_unverifiable"
+    ADDRESS_DENIED = "address_denied"
+    ORIGIN_DENIED = "origin_denied"
+    TLS_REQUIRED = "tls_required"
+    ENDPOINT_DENIED = "endpoint_denied"
+    GATEWAY_ONLY = "gateway_only"
     JWT_INVALID = "jwt_invalid"
     JWT_KILLED = "jwt_killed"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keystile.errors import Reason
+from keystile.network import Facts, judge_request
 from keystile.records import KeyRecord, Owner, Status
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """What is known of a request, and what it asks for. *address* is the client's, behind trusted proxies."""
+    """What is known of a request, and what it asks for. *address* is the client's, behind trusted proxies.
+
+    *facts* are what a trusted proxy said of it, and alone what a policy on requests is judged by. *at_gateway*: the JWT
+    goes to the upstream of the request that was judged, not to the client.
+    """
 
     rules: Rules
     door: str = ""
@@ -42,6 +47,8 @@ class RequestContext:
     scopes: tuple[str, ...] = ()
     audience: str | None = None
     actor: str | None = None
+    facts: Facts | None = None
+    at_gateway: bool = False
     request_id: str = field(default="", compare=False)
 
 
@@ -122,6 +129,12 @@ def _check_client_id(record: KeyRecord, context: RequestContext) -> Reason | Non
     return Reason.ID_MISMATCH if named is not None and named != record.key_id else None
 
 
+def _check_request(record: KeyRecord, context: RequestContext) -> Reason | None:
+    if not record.policy.judges_requests:
+        return None
+    return judge_request(record.policy, context.facts, at_gateway=context.at_gateway)
+
+
 def _check_audience(record: KeyRecord, context: RequestContext) -> Reason | None:
     asked = context.audience
     if asked is None or audience_is_allowed(asked, record.policy.audiences, context.rules):
@@ -147,6 +160,7 @@ _STANDING: tuple[Callable[[KeyRecord, Owner, Rules, datetime], Reason | None], .
 )
 _ASKED: tuple[Callable[[KeyRecord, RequestContext], Reason | None], ...] = (
     _check_client_id,
+    _check_request,  # before what is asked: a key used from elsewhere learns nothing of what it may ask for
     _check_audience,
     _check_scopes,
 )

@@ -134,8 +134,11 @@ def _holds_networks(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
     """Tell the same for CIDRs."""
     if not wide or not narrow:
         return not wide
-    outer = [ipaddress.ip_network(text) for text in wide]
-    return all(any(_is_within(ipaddress.ip_network(text), net) for net in outer) for text in narrow)
+    try:
+        outer = [ipaddress.ip_network(text) for text in wide]
+        return all(any(_is_within(ipaddress.ip_network(text), net) for net in outer) for text in narrow)
+    except ValueError:  # somebody wrote it behind our back: what cannot be compared must be the same
+        return _holds(wide, narrow)
 
 
 def _is_within(

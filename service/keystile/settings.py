@@ -103,7 +103,10 @@ class Settings(BaseSettings):
     stale_ttl: Duration = Field(timedelta(minutes=15), description="use beyond that while Keycloak is down")
     cache_entries: int = Field(100_000, ge=0, description="verdicts kept in process, 0: none")
     failures_per_minute: int = Field(20, ge=1, description="failed look-ups per client address")
-    trusted_proxies: Words = Field((), description="CIDRs whose `X-Forwarded-For` is believed")
+    trusted_proxies: Words = Field((), description="CIDRs whose forwarding headers are believed")
+    forwarded_headers: Literal["x-forwarded", "x-original", "path"] = Field(
+        "x-forwarded", description="how they tell method and path: `x-forwarded`, `x-original` or `path`"
+    )
     redis_url: SecretStr | None = Field(None, description="`redis://`, `rediss://` or `redis+sentinel://`")
     keycloak_url: str = Field("", description="base URL of Keycloak")
     keycloak_realm: str = Field("keystile", description="realm that holds the owners")

@@ -84,11 +84,22 @@ class Known:
     """A verdict as one process keeps it until *kept_until*, with what was judged and prepared from it.
 
     All moments are ticks. While the log is heard, its *version* is the same and *stands_until* has not come, judging
-    again would say the same: the key may be used. *answer* is the verify door's, good until *answer_until*; the JWT is
-    then in there, and not kept twice. The last line in the audit log counts until *audited_until*.
+    again would say the same: the key may be used. *answer* is the verify door's, good until
+    *prepared_until*; the JWT is then in there, and not kept twice. Until *answer_until* it may be given without judging
+    the request: never where the policy looks at requests. The last line in the audit log counts until
+    *audited_until*.
     """
 
-    __slots__ = ("answer", "answer_until", "audited_until", "kept_until", "stands_until", "verdict", "version")
+    __slots__ = (
+        "answer",
+        "answer_until",
+        "audited_until",
+        "kept_until",
+        "prepared_until",
+        "stands_until",
+        "verdict",
+        "version",
+    )
 
     def __init__(self, verdict: Verdict, kept_until: float, audited_until: float) -> None:
         self.verdict = verdict
@@ -97,6 +108,7 @@ class Known:
         self.version = -1
         self.stands_until = 0.0
         self.answer: tuple[bytes, ...] = ()
+        self.prepared_until = 0.0
         self.answer_until = 0.0
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystile.errors import Reason
+from keystile.network import Facts
 from keystile.policy import RESERVED_SCOPES, Rules, decide, held_scopes
 from keystile.records import KeyRecord, Owner, Status
 from keystile.restrictions import Policy
@@ -25,6 +27,8 @@ class Fault(NamedTuple):
     request: dict[str, Any] = {}  # noqa: RUF012
 
 
+SAID = Facts(address="203.0.113.9")
+
 # In the order in which they are found: who fails two checks hears of the first.
 FAULTS = [
     Fault(Reason.ID_MISMATCH, request={"client_id": "somebody"}),
@@ -32,6 +36,8 @@ FAULTS = [
     Fault(Reason.EXPIRED, record={"expires_at": NOW}),
     Fault(Reason.OWNER_DISABLED, owner={"enabled": False}),
     Fault(Reason.TEST_KEY, record={"environment": "test"}, rules={"accept_test_keys": False}),
+    Fault(Reason.POLICY_UNVERIFIABLE, record={"policy": Policy(allowed_ips=("203.0.113.0/24",), require_tls=True)}),
+    Fault(Reason.ADDRESS_DENIED, request={"facts": replace(SAID, address="198.51.100.1")}),
     Fault(Reason.AUDIENCE_DENIED, request={"audience": "https://other.example.com"}),
     Fault(Reason.SCOPE_DENIED, request={"scopes": ("write",)}),
 ]
@@ -42,7 +48,8 @@ def reason_for(*faults: Fault) -> Reason | None:
     for fault in faults:
         together = [{**have, **more} for have, more in zip(together, fault[1:], strict=True)]
     record, owner, ruled, request = together
-    return decide(a_record(**record), an_owner(**owner), asked(rules(**ruled), **request), NOW)
+    record = {"policy": Policy(allowed_ips=("203.0.113.0/24",)), **record}
+    return decide(a_record(**record), an_owner(**owner), asked(rules(**ruled), **{"facts": SAID, **request}), NOW)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.reason.value)

@@ -64,6 +64,8 @@ async def test_issue_is_said_and_audited(world: World) -> None:
         {"policy": Policy(audiences=("https://forbidden.example.com/x",))},
         {"policy": Policy(scopes=("unknown",))},
         {"policy": Policy(projects=("p" * 4_000,))},
+        {"policy": Policy(allowed_ips=("10.0.0.1/8",))},
+        {"policy": Policy(blocked_endpoints=("/admin",))},
     ],
     ids=str,
 )

@@ -65,8 +65,9 @@ def test_every_fault_is_told_at_once(load: Load) -> None:
         STORE="keycloak",
         MAX_KEYS_PER_OWNER="51",
         CACHE_TTL="a while",
+        FORWARDED_HEADERS="forwarded",
     )
-    for name in ("PORT", "WORKERS", "SIGNING_ALG", "STAMPS", "MAX_KEYS_PER_OWNER", "CACHE_TTL"):
+    for name in ("FORWARDED_HEADERS", "PORT", "WORKERS", "SIGNING_ALG", "STAMPS", "MAX_KEYS_PER_OWNER", "CACHE_TTL"):
         assert f"KEYSTILE_{name} " in told
     for text in ("TOKEN_TTL is between", "ISSUER is an http", "nonsense is not a CIDR", "10.0.0.0/99 is not a CIDR"):
         assert text in told

@@ -16,6 +16,7 @@ from keystile.errors import (
     RequestReusedError,
     TooManyKeysError,
 )
+from keystile.network import check_policy
 from keystile.policy import RESERVED_SCOPES, may_be_listed
 from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, RevocationReason
@@ -185,6 +186,7 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     """Raise a `ChangeRefusedError` unless a key may have that name and that policy in this deployment."""
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise PolicyRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters", "name")
+    check_policy(policy)
     for audience in policy.audiences:
         if audience != rules.default_audience and not may_be_listed(audience, rules):
             raise PolicyRefusedError(f"the deployment does not allow the audience {audience}", "audiences")

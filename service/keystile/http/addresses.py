@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from keystile.network import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from keystile.network import Address
+
+
+class Client(NamedTuple):
+    """Whose request it is. *behind*: a trusted proxy sent it; *named*: and the address is the client's, no proxy's."""
+
+    address: str
+    behind: bool = False
+    named: bool = False
 
 
 class ClientAddresses:
@@ -19,32 +31,20 @@ class ClientAddresses:
     def __init__(self, trusted: Iterable[str]) -> None:
         self._trusted = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in trusted)
 
-    def of(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
-        """Return the client's address for a request with these *headers* on a connection from *peer*."""
-        if not self._trusted or not self._is_trusted(peer):
-            return peer
+    def of(self, peer: str, headers: Iterable[tuple[bytes, bytes]]) -> Client:
+        """Return the client of a request with these *headers* on a connection from *peer*."""
+        if not self._trusted or not self._is_trusted(parse_address(peer)):
+            return Client(peer)
         forwarded_for = [value for name, value in headers if name == b"x-forwarded-for"]
-        if not forwarded_for:
-            return peer
         client = peer
         for hop in reversed(b",".join(forwarded_for).decode("latin-1").split(",")):
-            address = _parse(hop.strip())
-            if address is None:
-                return client  # a trusted proxy would not have written this: what lies beyond is anybody's
+            address = parse_address(hop)
+            if address is None:  # a trusted proxy would not have written this: what lies beyond is anybody's
+                break
             client = str(address)
-            if not self._is_trusted(client):
-                return client
-        return client
+            if not self._is_trusted(address):
+                return Client(client, behind=True, named=True)
+        return Client(client, behind=True)
 
-    def _is_trusted(self, text: str) -> bool:
-        address = _parse(text)
+    def _is_trusted(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._trusted)
-
-
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text.strip("[]"))
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address

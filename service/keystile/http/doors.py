@@ -12,41 +12,52 @@ from keystile.http.asgi import Answer, Header, header, json_answer
 from keystile.policy import RequestContext
 
 if TYPE_CHECKING:
-    from keystile.http.addresses import ClientAddresses
+    from keystile.http.addresses import Client, ClientAddresses
     from keystile.http.asgi import Scope
+    from keystile.http.forwarding import Forwarding
     from keystile.policy import Rules
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 BAD_TARGET = json_answer(400, {"error": "invalid_target", "error_description": "the key may not ask for this audience"})
 BAD_SCOPE = json_answer(400, {"error": "invalid_scope", "error_description": "the key does not hold this scope"})
-_ASKED_TOO_MUCH = {Reason.AUDIENCE_DENIED: BAD_TARGET, Reason.SCOPE_DENIED: BAD_SCOPE}
+_ASKED_TOO_MUCH = {
+    Reason.AUDIENCE_DENIED: BAD_TARGET,
+    Reason.GATEWAY_ONLY: BAD_TARGET,
+    Reason.SCOPE_DENIED: BAD_SCOPE,
+}
 
 
 class Contexts:
     """Makes the context of a request: what is known of it before anything is verified."""
 
-    def __init__(self, rules: Rules, addresses: ClientAddresses) -> None:
+    def __init__(self, rules: Rules, addresses: ClientAddresses, forwarding: Forwarding) -> None:
         self._rules = rules
         self._addresses = addresses
+        self._forwarding = forwarding
         self._ids = (f"{number:x}" for number in count(secrets.randbits(64)))
 
     def of(self, scope: Scope, door: str, **asked: object) -> RequestContext:
         """Return the context of the request in *scope* at that door, with what it asks for."""
+        client = self._client(scope)
         return RequestContext(
             rules=self._rules,
             door=door,
-            address=self.address(scope),
+            address=client.address,
             method=scope["method"],
             path=scope["path"],
+            facts=self._forwarding.facts(scope, client) if client.behind else None,
             request_id=self._request_id(scope),
             **asked,  # type: ignore[arg-type]  # the callers name fields
         )
 
     def address(self, scope: Scope) -> str:
         """Return the client's address."""
-        client = scope.get("client") or ("", 0)
-        return self._addresses.of(client[0], scope["headers"])
+        return self._client(scope).address
+
+    def _client(self, scope: Scope) -> Client:
+        peer = scope.get("client") or ("", 0)
+        return self._addresses.of(peer[0], scope["headers"])
 
     def _request_id(self, scope: Scope) -> str:
         """Return the caller's `X-Request-Id` if it is harmless, else one of our own: unique, and no secret."""

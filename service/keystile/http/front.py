@@ -13,6 +13,7 @@ from keystile.http.addresses import ClientAddresses
 from keystile.http.app import create_app
 from keystile.http.asgi import json_answer
 from keystile.http.doors import Contexts
+from keystile.http.forwarding import Forwarding
 from keystile.http.token_door import TokenDoor
 from keystile.http.verify_door import VerifyDoor
 from keystile.wiring import open_deployment
@@ -46,7 +47,9 @@ class Doors:
 
 def make_doors(deployment: Deployment) -> Doors:
     """Return the doors of an opened deployment: all of them ask the same verifier."""
-    contexts = Contexts(deployment.rules, ClientAddresses(deployment.settings.trusted_proxies))
+    settings = deployment.settings
+    forwarding = Forwarding(settings.forwarded_headers, f"{settings.issuer_path}/verify")
+    contexts = Contexts(deployment.rules, ClientAddresses(settings.trusted_proxies), forwarding)
     verifier, exchange = deployment.verifier, deployment.exchange
     return Doors(
         token=TokenDoor(verifier, exchange, contexts),

@@ -83,12 +83,12 @@ class VerifyDoor:
         return _REFUSED
 
     async def _answer(self, scope: Scope, credential: Credential) -> Answer:
-        context = self.contexts.of(scope, _DOOR, client_id=credential.client_id)
+        context = self.contexts.of(scope, _DOOR, client_id=credential.client_id, at_gateway=True)
         if _looks_like_jwt(credential.text):
             return await self._pass_on(credential.text, context)
         verdict = await self.verifier.verify(credential.text, context)
         known = self.verifier.known(credential.text)
-        if known is not None and known.verdict is verdict and self.verifier.ticks() < known.answer_until:
+        if known is not None and known.verdict is verdict and self.verifier.ticks() < known.prepared_until:
             return _good(known.answer)
         jwt = self.exchange.reusable(verdict, context)
         if jwt is None:
@@ -98,7 +98,9 @@ class VerifyDoor:
         if known is not None and known.verdict is verdict:
             known.verdict = verdict if verdict.jwt is None else replace(verdict, jwt=None)
             known.answer = said
-            known.answer_until = self.verifier.ticks() + jwt.until - self.verifier.clock().timestamp()
+            known.prepared_until = self.verifier.ticks() + jwt.until - self.verifier.clock().timestamp()
+            # What was decided for this request says nothing of the next one where the policy looks at requests.
+            known.answer_until = 0.0 if verdict.record.policy.judges_requests else known.prepared_until
         return _good(said)
 
     async def _pass_on(self, token: str, context: RequestContext) -> Answer:
