@@ -12,6 +12,7 @@ import structlog
 from cachetools import TTLCache
 
 from keystile.authority.alterations import Alterations
+from keystile.authority.callers import Callers
 from keystile.authority.chores import Chores
 from keystile.authority.exchange import Exchange
 from keystile.authority.fallback import FallbackIndex
@@ -35,6 +36,7 @@ from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
 from keystile.keys import KeyFormat
 from keystile.policy import Rules
+from keystile.settings import Store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
         Leases,
         NearVerdictCache,
         OwnerEvents,
+        RealmTokens,
         TokenIssuer,
         VerdictCache,
     )
@@ -78,6 +81,7 @@ class Backend:
     own_events: OwnerEvents | None = None
     breakers: dict[str, Breaker] = field(default_factory=dict)
     refresh_realm: Callable[[], Awaitable[int]] | None = None
+    realm_tokens: RealmTokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,7 @@ class Deployment:
     exchange: Exchange
     lifecycle: Lifecycle
     alterations: Alterations
+    callers: Callers
     tokens: TokenIssuer
     auditor: Auditor
     memory: ChangeMemory
@@ -119,10 +124,13 @@ def make_rules(settings: Settings) -> Rules:
     """Return what the deployment says about every key."""
     return Rules(
         default_audience=settings.default_audience,
+        api_audience=settings.api_audience,
         accept_test_keys=bool(settings.accept_test_keys),
         audiences=frozenset(settings.audiences) or None,
-        forbidden_audiences=(settings.realm_issuer,) if settings.realm_issuer else (),
-        scopes=frozenset(settings.scopes) or None,
+        forbidden_audiences=settings.realm_urls,
+        scopes=frozenset(settings.catalogue) or None,
+        scope_roles={scope: needed for scope, needed in settings.catalogue.items() if needed},
+        knows_roles=settings.store is Store.KEYCLOAK,
     )
 
 
@@ -211,17 +219,12 @@ class Assembly:
 
     def deployment(self) -> Deployment:
         """Return what the edges use."""
+        jwts = self._make_jwts()
         return Deployment(
             settings=self._settings,
             rules=self._rules,
             verifier=self._verifier,
-            jwts=JwtVerifier(
-                verifier=self._verifier,
-                tokens=self._tokens,
-                directory=self._backend.directory,
-                records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
-                flights=Flights(),
-            ),
+            jwts=jwts,
             exchange=Exchange(self._tokens, now, self._settings.token_ttl),
             lifecycle=Lifecycle(
                 directory=self._backend.directory,
@@ -245,11 +248,28 @@ class Assembly:
                 clock=now,
                 max_keys_per_owner=self._settings.max_keys_per_owner,
             ),
+            callers=Callers(
+                verifier=self._verifier,
+                jwts=jwts,
+                directory=self._backend.directory,
+                auditor=self._auditor,
+                realm=self._backend.realm_tokens,
+                admin_key=self._settings.admin_key.get_secret_value() if self._settings.admin_key else None,
+            ),
             tokens=self._tokens,
             auditor=self._auditor,
             memory=self._memory,
             followed=self._backend.events is not None,
             breakers=self._backend.breakers,
+        )
+
+    def _make_jwts(self) -> JwtVerifier:
+        return JwtVerifier(
+            verifier=self._verifier,
+            tokens=self._tokens,
+            directory=self._backend.directory,
+            records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
+            flights=Flights(),
         )
 
     @property

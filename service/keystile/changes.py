@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ALL_GENERATIONS = 2**53  # a kill of every generation there can be
 EVERY_OWNER = "*"  # a change of the realm as a whole
+EVERY_ROLE = "*roles"  # a change of roles or groups that names none of those who hold them
 FLOOR_TTL = 400 * 86_400.0
 _MAC_HEX = 64
 

@@ -32,12 +32,12 @@ class Grant:
     scopes: tuple[str, ...]
 
 
-def grant(record: KeyRecord, context: RequestContext) -> Grant:
+def grant(record: KeyRecord, owner: Owner, context: RequestContext) -> Grant:
     """Return what *record* gives for a request that `decide` allowed. Reserved scopes come only by name."""
     audience = context.audience or context.rules.default_audience
     if context.scopes:
         return Grant(audience, context.scopes)
-    held = held_scopes(record, context.rules)
+    held = held_scopes(record, owner, context.rules)
     return Grant(audience, tuple(scope for scope in held if scope not in RESERVED_SCOPES))
 
 

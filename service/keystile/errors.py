@@ -3,6 +3,7 @@
 KeystileError
 ├── KeyRefusedError         the presented credential proves nothing, or its key may not be used
 ├── RequestError            the request itself is wrong; the caller may know why
+├── RightsError             the caller is known, and may not do this: 403
 ├── CannotTellError         something that would know did not answer: 503, never 401
 │   ├── StillSearchingError
 │   └── EventsLostError
@@ -23,6 +24,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Reason(StrEnum):
@@ -79,6 +84,14 @@ class RequestError(KeystileError):
     def __str__(self) -> str:
         """Return the wire word and its description."""
         return f"{self.error}: {self.description}"
+
+
+class RightsError(KeystileError):
+    """A caller that is known may not do what it asks; *fields* names what it may not set, where that is why."""
+
+    def __init__(self, message: str, *, fields: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = frozenset(fields)
 
 
 class CannotTellError(KeystileError):

@@ -10,24 +10,32 @@ from keystile.network import Facts, judge_request
 from keystile.records import KeyRecord, Owner, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
-RESERVED_SCOPES = frozenset({"keys:read", "keys:write", "keys:admin", "introspect"})
+API_SCOPES = frozenset({"keys:read", "keys:write", "keys:admin"})
+RESERVED_SCOPES = API_SCOPES | {"introspect"}
+KEY_ADMIN = "keystile:key-admin"
+TENANT_ADMIN = "keystile:tenant-admin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """What the deployment says about every key. *audiences* and *scopes* of None mean: any.
 
-    *forbidden_audiences* (the realm issuer) and every URL below them are never allowed.
+    *forbidden_audiences* (the realm issuer) and every URL below them are never allowed. *api_audience* is the
+    management API's. *scope_roles* names, for scopes that count only while the owner holds it, a role or group as
+    `Directory.roles` writes it. *knows_roles*: the store can tell what an owner holds.
     """
 
     default_audience: str
+    api_audience: str = ""
     accept_test_keys: bool = True
     audiences: frozenset[str] | None = None
     forbidden_audiences: tuple[str, ...] = ()
     scopes: frozenset[str] | None = None
+    scope_roles: Mapping[str, str] = field(default_factory=dict, hash=False)
+    knows_roles: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,7 @@ def decide(record: KeyRecord, owner: Owner, context: RequestContext, now: dateti
     Whoever calls this has proved the secret before, so only the holder of a key can cause these answers.
     """
     named_another = _check_client_id(record, context)
-    return named_another or decide_standing(record, owner, context.rules, now) or decide_asked(record, context)
+    return named_another or decide_standing(record, owner, context.rules, now) or decide_asked(record, owner, context)
 
 
 def decide_standing(record: KeyRecord, owner: Owner, rules: Rules, now: datetime) -> Reason | None:
@@ -73,13 +81,13 @@ def decide_standing(record: KeyRecord, owner: Owner, rules: Rules, now: datetime
     return None
 
 
-def decide_asked(record: KeyRecord, context: RequestContext) -> Reason | None:
+def decide_asked(record: KeyRecord, owner: Owner, context: RequestContext) -> Reason | None:
     """Return why the key may not be used for what this request is and asks, None if it may."""
     for check in _ASKED:
         reason = check(record, context)
         if reason is not None:
             return reason
-    return None
+    return _check_scopes(record, owner, context)
 
 
 def audience_is_allowed(audience: str, record_audiences: tuple[str, ...], rules: Rules) -> bool:
@@ -98,11 +106,33 @@ def may_be_listed(audience: str, rules: Rules) -> bool:
     )
 
 
-def held_scopes(record: KeyRecord, rules: Rules) -> tuple[str, ...]:
-    """Return the scopes this key still holds, reserved ones included."""
-    if rules.scopes is None:
-        return record.policy.scopes
-    return tuple(scope for scope in record.policy.scopes if scope in rules.scopes | RESERVED_SCOPES)
+def held_scopes(record: KeyRecord, owner: Owner, rules: Rules) -> tuple[str, ...]:
+    """Return the scopes this key still holds, reserved ones included: without those its owner may not have now."""
+    return tuple(
+        scope
+        for scope in record.policy.scopes
+        if (rules.scopes is None or scope in rules.scopes or scope in RESERVED_SCOPES)
+        and _owner_may_have(scope, record, owner, rules)
+    )
+
+
+def needs_roles(record: KeyRecord, rules: Rules) -> bool:
+    """Tell whether what this key holds depends on what its owner holds."""
+    return rules.knows_roles and any(_roles_for(scope, record, rules) for scope in record.policy.scopes)
+
+
+def _owner_may_have(scope: str, record: KeyRecord, owner: Owner, rules: Rules) -> bool:
+    # Not read is not held: whoever reads an owner for this key reads its roles too.
+    wanted = _roles_for(scope, record, rules) if rules.knows_roles else ()
+    return not wanted or any(role in (owner.roles or ()) for role in wanted)
+
+
+def _roles_for(scope: str, record: KeyRecord, rules: Rules) -> tuple[str, ...]:
+    """Return the roles any one of which lets an owner have *scope*; none: everybody may."""
+    if scope == "keys:admin":
+        return (KEY_ADMIN, TENANT_ADMIN) if record.policy.tenant else (KEY_ADMIN,)
+    wanted = rules.scope_roles.get(scope)
+    return () if wanted is None else (wanted,)
 
 
 def _check_status(record: KeyRecord, _owner: Owner, _rules: Rules, _now: datetime) -> Reason | None:
@@ -137,16 +167,19 @@ def _check_request(record: KeyRecord, context: RequestContext) -> Reason | None:
 
 def _check_audience(record: KeyRecord, context: RequestContext) -> Reason | None:
     asked = context.audience
-    if asked is None or audience_is_allowed(asked, record.policy.audiences, context.rules):
+    if asked is None:
         return None
-    return Reason.AUDIENCE_DENIED
+    if asked == context.rules.api_audience:  # no list names it: the scopes do
+        return None if API_SCOPES.intersection(record.policy.scopes) else Reason.AUDIENCE_DENIED
+    return None if audience_is_allowed(asked, record.policy.audiences, context.rules) else Reason.AUDIENCE_DENIED
 
 
-def _check_scopes(record: KeyRecord, context: RequestContext) -> Reason | None:
+def _check_scopes(record: KeyRecord, owner: Owner, context: RequestContext) -> Reason | None:
     if not context.scopes:
         return None
-    held = held_scopes(record, context.rules)
-    allowed = all(scope in held and not scope.startswith("keys:") for scope in context.scopes)
+    held = held_scopes(record, owner, context.rules)
+    for_api = context.audience is not None and context.audience == context.rules.api_audience
+    allowed = all(scope in held and (for_api or not scope.startswith("keys:")) for scope in context.scopes)
     return None if allowed else Reason.SCOPE_DENIED
 
 
@@ -162,5 +195,4 @@ _ASKED: tuple[Callable[[KeyRecord, RequestContext], Reason | None], ...] = (
     _check_client_id,
     _check_request,  # before what is asked: a key used from elsewhere learns nothing of what it may ask for
     _check_audience,
-    _check_scopes,
 )

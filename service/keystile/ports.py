@@ -69,6 +69,13 @@ class Directory(Protocol):
         """Return one page of owners that hold keys, and the cursor of the next page ("" at the end)."""
         ...
 
+    async def roles(self, owner_id: str) -> frozenset[str] | None:
+        """Return what that owner effectively holds: roles `name`, client roles `client:name`, groups `/path`.
+
+        None where the store knows no roles. Raises `OwnerUnknownError`.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Cached:
@@ -194,6 +201,28 @@ class TokenIssuer(Protocol):
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys (RFC 7517): next, current, previous."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealmUser:
+    """Whom a realm's access token names. *roles* are those of the client `keystile`, *issued_at* epoch seconds."""
+
+    id: str
+    username: str
+    issued_at: int
+    roles: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
+
+
+class RealmTokens(Protocol):
+    """Checks access tokens that the realm made for the management API: here, without asking it about each.
+
+    So whoever left the realm a moment ago may still be let in, until the token's own end.
+    """
+
+    async def verify(self, token: str) -> RealmUser | None:
+        """Return whom *token* names, None if it is not good. Raises `CannotTellError` where no keys are known yet."""
         ...
 
 

@@ -384,7 +384,8 @@ class Owner:
     """A user or service account, with the records of all its keys.
 
     *lookups* are the values by which `Directory.find` finds this owner. *not_before* is in epoch seconds: JWTs
-    issued then or earlier are dead ("sign out everywhere").
+    issued then or earlier are dead ("sign out everywhere"). *roles* are those of `Directory.roles`, None where they
+    were not read.
     """
 
     id: str
@@ -394,6 +395,7 @@ class Owner:
     records: tuple[KeyRecord, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     lookups: frozenset[str] = frozenset()
+    roles: frozenset[str] | None = None
 
     def record(self, key_id: str) -> KeyRecord | None:
         """Return the record of that key, if this owner has it."""

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from keystile.claims import parse_resource, parse_scope
+from keystile.catalogue import parse_catalogue
+from keystile.claims import parse_resource
 from keystile.errors import ConfigurationError, KeystileError
 from keystile.expiries import parse_expiry
 from keystile.keys import Stamps, check_brand
@@ -31,6 +32,7 @@ NOT_SETTINGS = frozenset({"KEYSTILE_URL", "KEYSTILE_PID", "KEYSTILE_API_KEY"})  
 _LONGEST_USE = timedelta(minutes=90)  # of a verdict: well within what the change log and its memory keep
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SECONDS = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in _UNITS.items()}
+_ADMIN_KEY = re.compile(r"[\x21-\x7e]{32,256}")
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 
 
@@ -83,7 +85,9 @@ class Settings(BaseSettings):
     issuer_kind: Literal["local"] = Field("local", description="who signs JWTs: `local` is all there is yet")
     default_audience: str = Field("", description="`aud` where none is asked; default `{issuer}/default`")
     audiences: Words = Field((), description="audiences that keys may list; unset: any absolute URI")
-    scopes: Words = Field((), description="scopes that keys may have; unset: any")
+    scopes: Words = Field(
+        (), description="scopes that keys may have, some only with a role: `a,b@role:r,c@role:client:r,d@group:/g`"
+    )
     token_ttl: Duration = Field(timedelta(minutes=5), description="life of a JWT, at most `1h`")
     signing_alg: Literal["RS256", "ES256", "EdDSA"] = Field(
         "RS256", description="algorithm of our JWTs: `RS256`, `ES256` or `EdDSA`"
@@ -116,6 +120,13 @@ class Settings(BaseSettings):
     keycloak_writer_secret: SecretStr | None = Field(None, description="its secret")
     keycloak_tokens_id: str = Field("keystile-tokens", description="client for Keycloak-signed tokens (later)")
     keycloak_tokens_secret: SecretStr | None = Field(None, description="its secret")
+    realm_issuer: str = Field(
+        "", description="`iss` of the realm's tokens; default `{keycloak url}/realms/{keycloak realm}`"
+    )
+    api_clients: Words = Field((), description="clients of the realm whose tokens manage keys; unset: none")
+    admin_key: SecretStr | None = Field(
+        None, description="a way into the API before anybody has a role; 32+ characters"
+    )
     allow_plain_http: Words = Field((), description="hosts that may be reached unencrypted beside loopback")
     audit_log: Path | None = Field(None, description="file for audit lines; always also on standard error")
 
@@ -126,6 +137,9 @@ class Settings(BaseSettings):
         issuer = values.get("issuer") or f"http://127.0.0.1:{port}/sts"
         values = {**values, "issuer": issuer}
         values.setdefault("default_audience", f"{issuer}/default")
+        if not values.get("realm_issuer"):
+            realm = values.get("keycloak_realm") or cls.model_fields["keycloak_realm"].default
+            values["realm_issuer"] = _realm_url(str(values.get("keycloak_url") or ""), str(realm))
         if values.get("accept_test_keys") in (None, ""):
             values["accept_test_keys"] = values.get("store", Store.EMBEDDED) != Store.KEYCLOAK
         return values
@@ -143,9 +157,20 @@ class Settings(BaseSettings):
         return urlsplit(self.issuer).path
 
     @property
-    def realm_issuer(self) -> str:
-        """The `iss` of the realm's own tokens, "" on the embedded store."""
-        return f"{self.keycloak_url.rstrip('/')}/realms/{self.keycloak_realm}" if self.keycloak_url else ""
+    def realm_urls(self) -> tuple[str, ...]:
+        """What the realm's own tokens are for: its issuer, and the address we reach it by."""
+        urls = (self.realm_issuer, _realm_url(self.keycloak_url, self.keycloak_realm))
+        return tuple(dict.fromkeys(url for url in urls if url))
+
+    @property
+    def catalogue(self) -> dict[str, str]:
+        """The scopes that keys may have, each with the role or group its owner needs; empty: any scope."""
+        return parse_catalogue(self.scopes)
+
+    @property
+    def api_audience(self) -> str:
+        """The `aud` of JWTs for the management API."""
+        return f"{self.issuer}/api/v1"
 
     @property
     def older_secret(self) -> bytes | None:
@@ -208,21 +233,36 @@ class Settings(BaseSettings):
             ("BRAND", lambda: check_brand(self.brand)),
             ("PEPPERS", lambda: Peppers.parse(self.peppers.get_secret_value()) if self.peppers else None),
             ("DEFAULT_EXPIRY", lambda: parse_expiry(self.default_expiry, datetime.now(UTC))),
-            ("SCOPES", lambda: _check_scopes(self.scopes)),
+            ("SCOPES", self._check_scopes),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
         ]
         return [fault for name, check in checks for fault in _fault(name, check)]
 
-    def _other_faults(self) -> list[str]:
+    def _check_scopes(self) -> None:
+        bound = [scope for scope, needed in self.catalogue.items() if needed]
+        if bound and self.store is not Store.KEYCLOAK:
+            raise ConfigurationError(f"{bound[0]!r} needs KEYSTILE_STORE=keycloak: owners have no roles elsewhere")
+
+    def _api_faults(self) -> list[str]:
         faults = []
+        if self.keycloak_tokens_id in self.api_clients:
+            faults.append("KEYSTILE_API_CLIENTS: tokens of KEYSTILE_KEYCLOAK_TOKENS_ID stand for keys, not for people")
+        if self.default_audience == self.api_audience:
+            faults.append("KEYSTILE_DEFAULT_AUDIENCE is not the API's own: every key gets JWTs for it")
+        if self.admin_key and not _ADMIN_KEY.fullmatch(self.admin_key.get_secret_value()):
+            faults.append("KEYSTILE_ADMIN_KEY is 32 to 256 printable characters without spaces: openssl rand -hex 32")
+        return faults
+
+    def _other_faults(self) -> list[str]:
+        faults = self._api_faults()
         if not timedelta(seconds=1) <= self.token_ttl <= timedelta(hours=1):
             faults.append("KEYSTILE_TOKEN_TTL is between 1s and 1h")
         if self.cache_ttl + self.stale_ttl > _LONGEST_USE:
             faults.append("KEYSTILE_CACHE_TTL and KEYSTILE_STALE_TTL are at most 90m together: changes are kept for 2h")
-        realm = self.realm_issuer
-        if realm and (self.default_audience == realm or self.default_audience.startswith((f"{realm}/", f"{realm}?"))):
-            faults.append("KEYSTILE_DEFAULT_AUDIENCE is neither the realm's issuer nor a URL below it")
+        for realm in self.realm_urls:
+            if self.default_audience == realm or self.default_audience.startswith((f"{realm}/", f"{realm}?")):
+                faults.append("KEYSTILE_DEFAULT_AUDIENCE is neither the realm's issuer nor a URL below it")
         faults += _unreadable_files()
         for cidr in self.trusted_proxies:
             try:
@@ -304,18 +344,16 @@ def _host_of(node: str) -> str:
     return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
-def _check_scopes(scopes: tuple[str, ...]) -> None:
-    for scope in scopes:
-        if len(parse_scope(scope)) != 1:
-            raise ConfigurationError(f"{scope!r} is more than one scope: put a comma between them")
-
-
 def _fault(name: str, check: Callable[[], object]) -> list[str]:
     try:
         check()
     except KeystileError as error:
         return [f"{PREFIX}{name}: {error}"]
     return []
+
+
+def _realm_url(keycloak_url: str, realm: str) -> str:
+    return f"{keycloak_url.rstrip('/')}/realms/{realm}" if keycloak_url else ""
 
 
 def _secret(value: SecretStr | None) -> str:

@@ -50,10 +50,11 @@ class Verdict:
     def to_text(self) -> str:
         """Return the form that is sealed into a cache."""
         owner, jwt = self.owner, self.jwt
+        roles = None if owner.roles is None else sorted(owner.roles)
         return json.dumps(
             [
                 self.record.to_document(),
-                [owner.id, owner.username, owner.enabled, owner.not_before],
+                [owner.id, owner.username, owner.enabled, owner.not_before, roles],
                 [self.position.incarnation, self.position.offset],
                 self.read_at,
                 None if jwt is None else [jwt.text, jwt.scopes, jwt.until, jwt.maker],
@@ -65,10 +66,16 @@ class Verdict:
     def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
         document, owner, position, read_at, jwt = json.loads(text)
-        owner_id, username, enabled, not_before = owner
+        owner_id, username, enabled, not_before, roles = owner
         return cls(
             record=KeyRecord.from_document(document),
-            owner=Owner(id=owner_id, username=username, enabled=enabled, not_before=not_before),
+            owner=Owner(
+                id=owner_id,
+                username=username,
+                enabled=enabled,
+                not_before=not_before,
+                roles=None if roles is None else frozenset(roles),
+            ),
             position=_position(*position),
             read_at=float(read_at),
             jwt=None if jwt is None else _jwt(*jwt),

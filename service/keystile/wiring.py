@@ -13,6 +13,7 @@ from keystile.adapters.keycloak.access import ClientAccess, Credentials
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.directory import KeycloakDirectory
 from keystile.adapters.keycloak.events import KeycloakEvents
+from keystile.adapters.keycloak.realm_tokens import KeycloakRealmTokens
 from keystile.adapters.memory.cache import InProcessVerdictCache
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.redis.cache import RedisVerdictCache
@@ -131,6 +132,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         own_events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         breakers=breakers,
         refresh_realm=directory.refresh_realm,
+        realm_tokens=KeycloakRealmTokens(reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients),
     )
 
 

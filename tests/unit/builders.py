@@ -15,6 +15,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 ISSUER = "https://id.example.com/sts"
 DEFAULT_AUDIENCE = f"{ISSUER}/default"
+API_AUDIENCE = f"{ISSUER}/api/v1"
 SOME_BCRYPT = "$2b$12$" + "a" * 21 + "." + "a" * 31
 
 
@@ -29,6 +30,11 @@ FORMAT = KeyFormat(PEPPERS)
 
 def rules(**changes: Any) -> Rules:  # noqa: ANN401 - fields of the class
     return Rules(**{"default_audience": DEFAULT_AUDIENCE, **changes})
+
+
+def api_rules(**changes: Any) -> Rules:  # noqa: ANN401 - fields of the class
+    """Return rules of a deployment with a management API."""
+    return rules(**{"api_audience": API_AUDIENCE, **changes})
 
 
 def asked(for_rules: Rules | None = None, **changes: Any) -> RequestContext:  # noqa: ANN401 - fields of the class

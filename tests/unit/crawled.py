@@ -61,6 +61,10 @@ class PagedDirectory:
         """Refuse: nothing is written here."""
         raise NotImplementedError(owner_id, change, urgent)
 
+    async def roles(self, owner_id: str) -> frozenset[str] | None:  # noqa: ARG002 - the port's
+        """Know nothing of roles."""
+        return None
+
     async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
         """Return a page."""
         await self.may_page.wait()

@@ -72,32 +72,32 @@ def test_jwt_never_outlives_its_key(left: timedelta, micro: int) -> None:
 @given(audience=st.text(min_size=1, max_size=50))
 def test_audience_is_byte_for_byte_what_was_asked(audience: str) -> None:
     """`aud` is one string, exactly the one the client sent (MCP compares them so)."""
-    granted = grant(a_record(), asked(audience=audience))
+    granted = grant(a_record(), an_owner(), asked(audience=audience))
     assert claims(granted)["aud"] == audience
 
 
 def test_default_audience_where_none_is_asked() -> None:
     """There is never a JWT without `aud`."""
-    assert grant(a_record(), asked()).audience == DEFAULT_AUDIENCE
+    assert grant(a_record(), an_owner(), asked()).audience == DEFAULT_AUDIENCE
 
 
 def test_all_scopes_but_reserved_ones_where_none_are_asked() -> None:
     """Whoever names no scope gets the key's own ones; reserved ones only come by name."""
     record = a_record(policy=Policy(scopes=("read", *sorted(RESERVED_SCOPES), "write")))
-    assert grant(record, asked()).scopes == ("read", "write")
-    assert grant(record, asked(scopes=("introspect",))).scopes == ("introspect",)
+    assert grant(record, an_owner(), asked()).scopes == ("read", "write")
+    assert grant(record, an_owner(), asked(scopes=("introspect",))).scopes == ("introspect",)
 
 
 def test_scopes_the_deployment_gave_up_are_not_given() -> None:
     """None asked: only what the deployment still knows."""
     record = a_record(policy=Policy(scopes=("read", "write")))
-    assert grant(record, asked(rules(scopes=frozenset({"write"})))).scopes == ("write",)
+    assert grant(record, an_owner(), asked(rules(scopes=frozenset({"write"})))).scopes == ("write",)
 
 
 def test_fewer_scopes_are_given_as_asked() -> None:
     """Whoever asks for less gets less, in the order asked."""
     record = a_record(policy=Policy(scopes=("a", "b", "c")))
-    assert grant(record, asked(scopes=("c", "a"))).scopes == ("c", "a")
+    assert grant(record, an_owner(), asked(scopes=("c", "a"))).scopes == ("c", "a")
 
 
 @pytest.mark.parametrize(

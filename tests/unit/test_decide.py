@@ -135,8 +135,8 @@ def test_scope_the_deployment_gave_up_is_denied() -> None:
 def test_reserved_scopes_stay_held_whatever_the_deployment_lists() -> None:
     """`KEYSTILE_SCOPES` limits the deployment's own scopes, not ours."""
     record = a_record(policy=Policy(scopes=HELD))
-    assert held_scopes(record, rules(scopes=frozenset({"read"}))) == ("read", "keys:read", "introspect")
-    assert held_scopes(record, rules()) == HELD
+    assert held_scopes(record, an_owner(), rules(scopes=frozenset({"read"}))) == ("read", "keys:read", "introspect")
+    assert held_scopes(record, an_owner(), rules()) == HELD
 
 
 @given(scopes=st.sets(st.sampled_from([*HELD, "admin", "keys:admin"])))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from keystile.adapters.memory.cache import InProcessVerdictCache
     from keystile.changes import Floor
     from keystile.keys import ApiKey
-    from keystile.ports import AuditEvent, Cached, Directory, OwnerChange
+    from keystile.ports import AuditEvent, Cached, Directory, OwnerChange, RealmUser
     from keystile.records import Owner
     from keystile.verdicts import Verdict
 
@@ -43,6 +43,9 @@ class WatchedDirectory:
         self.finds: list[str] = []
         self.reads: list[str] = []
         self.writes: list[str] = []
+        self.role_reads: list[str] = []
+        self.planted_owners: dict[str, Owner] = {}
+        self.held: dict[str, frozenset[str]] = {}
         self.planted: dict[str, tuple[Owner, ...]] = {}
         self.down = False
         self.read_done = asyncio.Event()
@@ -61,7 +64,7 @@ class WatchedDirectory:
     async def owner(self, owner_id: str) -> Owner | None:
         """Count the read."""
         self.reads.append(owner_id)
-        found = await self._reach().owner(owner_id)
+        found = self.planted_owners.get(owner_id) or await self._reach().owner(owner_id)
         await self._answer()
         return found
 
@@ -78,6 +81,12 @@ class WatchedDirectory:
         self.writes.append(owner_id)
         await self.may_write.wait()
         return await self._reach().update(owner_id, change, urgent=urgent)
+
+    async def roles(self, owner_id: str) -> frozenset[str] | None:
+        """Return what the test says is held, else what the store says; count the read."""
+        self.role_reads.append(owner_id)
+        inner = self._reach()
+        return self.held[owner_id] if owner_id in self.held else await inner.roles(owner_id)
 
     async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
         """Pass it on."""
@@ -134,3 +143,14 @@ class KeptAudit:
     def record(self, event: AuditEvent) -> None:
         """Keep it."""
         self.events.append(event)
+
+
+class ToldRealm:
+    """A `RealmTokens` that takes the tokens it was told of."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, RealmUser] = {}
+
+    async def verify(self, token: str) -> RealmUser | None:
+        """Look it up."""
+        return self.users.get(token)

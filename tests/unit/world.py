@@ -19,6 +19,7 @@ from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.authority.alterations import Alterations
 from keystile.authority.auditing import Auditor
+from keystile.authority.callers import Callers
 from keystile.authority.chores import Chores
 from keystile.authority.exchange import Exchange
 from keystile.authority.flights import Flights
@@ -37,7 +38,7 @@ from keystile.authority.verifier import Verifier
 from keystile.keys import KeyFormat, Stamps
 from keystile.restrictions import Policy
 from unit.builders import ISSUER, PEPPERS, asked, rules
-from unit.watched import KeptAudit, Time, WatchedCache, WatchedDirectory
+from unit.watched import KeptAudit, Time, ToldRealm, WatchedCache, WatchedDirectory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from keystile.verdicts import Verdict
 
 TTL = timedelta(minutes=15)
+ADMIN_KEY = "a-bootstrap-key-of-32-characters-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,7 @@ class Process:
     follower: Follower
     verifier: Verifier
     jwts: JwtVerifier
+    callers: Callers
     lifecycle: Lifecycle
     alterations: Alterations
     chores: Chores
@@ -80,6 +83,7 @@ class World:
     audit: KeptAudit
     tokens: LocalTokenIssuer
     workers: BcryptWorkers
+    realm: ToldRealm = field(default_factory=ToldRealm)
     failures: int = 3
     older_secret: bytes | None = b"older secret"
     processes: list[Process] = field(default_factory=list)
@@ -131,17 +135,26 @@ class World:
             ticks=self.time.ticks,
             flights=Flights(),
         )
+        jwts = JwtVerifier(
+            verifier=verifier,
+            tokens=self.tokens,
+            directory=self.directory,
+            records=TTLCache(100, 3600, self.time.ticks),
+            flights=Flights(),
+        )
         process = Process(
             near=near,
             memory=memory,
             follower=follower,
             verifier=verifier,
-            jwts=JwtVerifier(
+            jwts=jwts,
+            callers=Callers(
                 verifier=verifier,
-                tokens=self.tokens,
+                jwts=jwts,
                 directory=self.directory,
-                records=TTLCache(100, 3600, self.time.ticks),
-                flights=Flights(),
+                auditor=auditor,
+                realm=self.realm,
+                admin_key=ADMIN_KEY,
             ),
             lifecycle=Lifecycle(
                 directory=self.store,  # not the watched one: keys change while look-ups are held

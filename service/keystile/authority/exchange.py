@@ -37,7 +37,7 @@ class Exchange:
 
     async def mint(self, verdict: Verdict, context: RequestContext) -> Minted:
         """Return a fresh JWT. Raises `CannotTellError` where its signer is out of reach."""
-        granted = grant(verdict.record, context)
+        granted = grant(verdict.record, verdict.owner, context)
         claims = claims_of(verdict.record, verdict.owner, granted, self.tokens.issuer, self.clock(), self.ttl)
         life = claims["exp"] - claims["iat"]
         return Minted(await self.tokens.mint(claims), granted, life, claims["iat"] + life / 2)
@@ -50,7 +50,7 @@ class Exchange:
 
     def reusable(self, verdict: Verdict, context: RequestContext) -> ReusableJwt | None:
         """Return the JWT kept with *verdict* if a process like this one made it and it still may be handed out."""
-        jwt, granted = verdict.jwt, grant(verdict.record, context)
+        jwt, granted = verdict.jwt, grant(verdict.record, verdict.owner, context)
         if jwt is None or jwt.maker != self.tokens.maker(granted.audience) or jwt.scopes != granted.scopes:
             return None
         return jwt if 0 < jwt.until - self.clock().timestamp() <= self.ttl.total_seconds() / 2 + 1 else None

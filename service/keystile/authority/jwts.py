@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keystile.authority.lookup import with_roles
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
+from keystile.policy import held_scopes
 from keystile.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -60,6 +62,11 @@ class JwtVerifier:
         if ended or verdict.owner.id != owner_id or claims["iat"] <= verdict.owner.not_before:
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
         self.verifier.judge(verdict, context)
+        lost = set(str(claims.get("scope", "")).split()) - set(
+            held_scopes(verdict.record, verdict.owner, context.rules)
+        )
+        if lost:  # its owner lost a role since, or the deployment gave a scope up: no change of the key tells of that
+            raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
         return PresentedJwt(token, claims, verdict)
 
     def _check_kills(self, key_id: str, gen: int) -> None:
@@ -87,4 +94,5 @@ class JwtVerifier:
         if owner is None or record is None:
             raise KeyRefusedError(Reason.UNKNOWN, key_id=key_id)
         self.verifier.check_floor(owner, record, await self.verifier.floor(key_id), record.gen)
+        owner = await with_roles(self.directory, owner, record, context.rules)
         return Verdict.of(owner, record, position, read_at)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from keystile.errors import KeyRefusedError, Reason
+from keystile.errors import KeyRefusedError, OwnerUnknownError, Reason
+from keystile.policy import needs_roles
 
 if TYPE_CHECKING:
     from keystile.authority.fallback import FallbackIndex
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from keystile.authority.proof import Proved, Prover
     from keystile.keys import ApiKey
     from keystile.peppers import Pepper, Peppers
+    from keystile.policy import Rules
     from keystile.ports import Directory, IndexEntry
     from keystile.records import KeyRecord, Owner
 
@@ -58,6 +60,10 @@ class Lookup:
             raise KeyRefusedError(Reason.UNKNOWN, key_id=key.key_id)
         return found
 
+    async def with_roles(self, found: Found, rules: Rules) -> Found:
+        """Return *found* with what its owner holds, if what its key holds depends on that."""
+        return replace(found, owner=await with_roles(self._directory, found.owner, found.proved.record, rules))
+
     async def _find_current(self, key: ApiKey, key_id: str) -> Found | None:
         owners = await self._directory.find(key_id)
         if not owners:
@@ -101,6 +107,16 @@ class Lookup:
         if record is None or record.key_id != key.key_id:
             return None
         return Found(owner, await self._prover.prove(key, record), key.key_id)
+
+
+async def with_roles(directory: Directory, owner: Owner, record: KeyRecord, rules: Rules) -> Owner:
+    """Return *owner* with what it holds, if what that key of it holds depends on that; raises `KeyRefusedError`."""
+    if not needs_roles(record, rules):
+        return owner
+    try:
+        return replace(owner, roles=await directory.roles(owner.id))
+    except OwnerUnknownError as error:  # gone since it was found
+        raise KeyRefusedError(Reason.UNKNOWN, key_id=record.key_id, owner=owner.username) from error
 
 
 def older_lookup(key: ApiKey, pepper: Pepper) -> str:

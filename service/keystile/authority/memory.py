@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keystile.changes import EVERY_OWNER, Position
+from keystile.changes import EVERY_OWNER, EVERY_ROLE, Position
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +18,7 @@ WATCHED_FOR = 1.0  # the same for this process's own look at the directory's eve
 POLL_VOUCHES_FOR = 60.0  # seconds that a complete poll of the directory's events keeps verdicts fresh
 REMEMBERED = 2 * 3600.0  # longer than any verdict or JWT lives
 _EVERYBODY = "owner:" + EVERY_OWNER
+_ROLES = "owner:" + EVERY_ROLE
 _NOWHERE = Position("", -1)
 _UNTOUCHED = ((-2, 0), 0.0)
 _KILLS_KEPT = 8  # of one key: each later one outdoes the earlier ones, but for those that are still to come
@@ -80,8 +81,9 @@ class ChangeMemory:
 
     def counts_verdict(self, verdict: Verdict, now: float) -> bool:
         """Tell whether *verdict* still counts by the log at *now* (epoch seconds)."""
-        record = verdict.record
-        if not self.counts(verdict.position, record.key_id, owner_name(verdict.owner.id)):
+        record, owner = verdict.record, verdict.owner
+        names = (record.key_id, owner_name(owner.id), *(() if owner.roles is None else (_ROLES,)))
+        if not self.counts(verdict.position, *names):
             return False
         # What was read dead stays dead, whatever kills it: only verdicts that grant something can be killed.
         return record.revoked_at is not None or not self.is_killed(record.key_id, record.gen, now)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from keystile.changes import EVERY_OWNER, Change, PollMark
+from keystile.changes import EVERY_OWNER, EVERY_ROLE, Change, PollMark
 from keystile.errors import CannotTellError, EventsLostError, KeystileError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Poller:
         if gap:
             await self._follower.announce(Change(owner_id=EVERY_OWNER, at=self._clock().timestamp()))
         named = sorted(page.owner_ids | page.own_ids)
-        for owner_id in named:
+        for owner_id in [*named, *([EVERY_ROLE] if page.realm_wide else [])]:
             await self._follower.announce(Change(owner_id=owner_id, at=self._clock().timestamp()))
         places = asyncio.Semaphore(_AT_ONCE)
         await asyncio.gather(*(self._review(owner_id, places) for owner_id in named))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keystile.authority.auditing import AUDITED_EVERY
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, StillSearchingError, TooManyFailuresError
 from keystile.keys import MAX_KEY_BYTES
-from keystile.policy import decide, decide_asked
+from keystile.policy import decide, decide_asked, needs_roles
 from keystile.ports import Cached
 from keystile.verdicts import Verdict
 
@@ -155,7 +155,7 @@ class Verifier:
         return self.format.name(presented.encode()) if len(presented) <= MAX_KEY_BYTES and presented.isascii() else None
 
     def _check_asked(self, verdict: Verdict, context: RequestContext) -> None:
-        reason = decide_asked(verdict.record, context)
+        reason = decide_asked(verdict.record, verdict.owner, context)
         if reason is not None:
             raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
         self.auditor.accepted_again()
@@ -168,6 +168,8 @@ class Verifier:
         self.negatives.check(key)
         cached = await self._cached(key)
         verdict = cached.verdict
+        if verdict is not None and verdict.owner.roles is None and needs_roles(verdict.record, context.rules):
+            verdict = None  # whoever read it knew another catalogue of scopes
         if verdict is not None and self.freshness.counts_shared(verdict) and not _is_below(verdict, cached.floor):
             self.near.keep(key.name, verdict)
             return verdict
@@ -232,6 +234,7 @@ class Verifier:
             self.negatives.add(key, refusal, position)
             raise
         self.mender.heal(found)
+        found = await self.lookup.with_roles(found, context.rules)
         return self._keep(key, found, position, read_at)
 
     async def _floor(self, key: ApiKey, record: KeyRecord) -> Floor | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from keystile.authority.polling import MAX_GAP, SET_BACK
-from keystile.changes import EVERY_OWNER
+from keystile.changes import EVERY_OWNER, EVERY_ROLE
 from keystile.errors import CannotTellError, EventsLostError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class EventWatch:
             self._missed = True
             raise
         gap = since is None or self._missed or since > page.polled_at + SET_BACK
-        self._memory.overhear({EVERY_OWNER} if gap else page.owner_ids | page.own_ids)
+        named = page.owner_ids | page.own_ids | ({EVERY_ROLE} if page.realm_wide else set())
+        self._memory.overhear({EVERY_OWNER} if gap else named)
         self._memory.watched(asked_at)
         self._since, self._missed = page.polled_at, False

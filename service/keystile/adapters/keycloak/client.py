@@ -64,6 +64,18 @@ class KeycloakClient:
             return None
         return user if user.get("id") == user_id else None  # some words after users/ are no ids: profile, count
 
+    async def realm_roles_of(self, user_id: str) -> list[Representation]:
+        """Return the realm roles that user has, by whatever way; raises `OwnerUnknownError`."""
+        return await self._ask(_SEE_USERS, self._admin.a_get_composite_realm_roles_of_user, _segment(user_id))
+
+    async def groups_of(self, user_id: str) -> list[Representation]:
+        """Return the groups that user is a member of; raises `OwnerUnknownError`."""
+        return await self._ask(_SEE_USERS, self._admin.a_get_user_groups, _segment(user_id))
+
+    async def certs(self) -> Representation:
+        """Return the keys with which the realm signs its tokens."""
+        return await self._ask("", self._connection.certs)
+
     async def put_user(self, user_id: str, user: Representation) -> None:
         """Replace what *user* holds; raises `OwnerUnknownError`, or `ChangeRefusedError` with Keycloak's reason.
 

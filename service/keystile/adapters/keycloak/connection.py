@@ -62,6 +62,10 @@ class MendedConnection(KeycloakOpenIDConnection):
         await self.a__refresh_if_required()
         return _claims((self.token or {})["access_token"])
 
+    async def certs(self) -> dict[str, Any]:
+        """Return the keys the realm publishes (RFC 7517)."""
+        return await self._openid.a_certs()
+
     async def aclose_both(self) -> None:
         """Close both http clients; python-keycloak's own close forgets the one that fetches tokens."""
         await self.aclose()

@@ -20,6 +20,9 @@ API_ROLES = {
     "key-admin": "May manage the API keys of every owner.",
     "tenant-admin": "May manage the API keys of the owner's own tenant.",
 }
+API_SCOPE = "keystile"
+MANAGEMENT = "realm-management"
+ANY_MANAGEMENT = f"{MANAGEMENT}:any"
 ADMIN_EVENTS_TTL = 3 * 86_400  # seconds
 POLICY = "unmanagedAttributePolicy"
 OPEN_POLICY = "ENABLED"
@@ -31,7 +34,11 @@ _LENGTHS = {RECORDS: MAX_TEXT, LOOKUPS: PADDED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedRealm:
-    """A realm to set up, and the clients it shall have. *older_keys*: it may hold keys of the older form."""
+    """A realm to set up, and the clients it shall have. *older_keys*: it may hold keys of the older form.
+
+    *api_clients*: the clients with whose tokens people manage keys. *marked*: roles of other clients, `client:role`,
+    that scopes depend on.
+    """
 
     realm: str
     reader: Credentials
@@ -39,6 +46,8 @@ class WantedRealm:
     tokens: Credentials
     create_realm: bool = False
     older_keys: bool = False
+    api_clients: tuple[str, ...] = ()
+    marked: tuple[str, ...] = ()
 
 
 def declared(profile: dict[str, Any], name: str) -> dict[str, Any]:

@@ -51,6 +51,12 @@ class SqliteDirectory:
         page = await self._database.read(_page, after)
         return page, page[-1].id if len(page) == _PAGE else ""
 
+    async def roles(self, owner_id: str) -> frozenset[str] | None:
+        """See `Directory.roles`: nobody has any here, and who issues keys on this machine decides what they may."""
+        if await self.owner(owner_id) is None:
+            raise OwnerUnknownError(f"there is no owner with the id {owner_id}")
+        return None
+
     async def set_enabled(self, owner_id: str, *, enabled: bool) -> None:
         """Enable or disable an owner, as Keycloak's console would."""
         await self._database.write(_set_enabled, owner_id, enabled)

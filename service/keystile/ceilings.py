@@ -1,0 +1,66 @@
+"""Ceilings: a key that calls, or a JWT of it, gives no other key more than it has itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keystile.errors import RightsError
+from keystile.restrictions import Policy
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from keystile.keys import Environment
+    from keystile.records import KeyRecord
+    from keystile.rights import Caller
+
+_NONE_BY_DEFAULT = {"scopes": (), "audiences": ()}  # of these a key has none unless some are asked for
+_KEYSTILES_OWN = "keystile:"
+_KEYCLOAKS_OWN = "realm-management:"
+
+
+def inherited(caller: Caller) -> Policy:
+    """Return the policy a new key of *caller* starts from: what restricts a key that calls restricts its own keys."""
+    return Policy() if caller.ceiling is None else caller.ceiling.policy.changed(_NONE_BY_DEFAULT)
+
+
+def check_within(
+    caller: Caller,
+    policy: Policy,
+    expires_at: datetime | None,
+    environment: Environment,
+    *,
+    before: KeyRecord | None = None,
+) -> None:
+    """Raise a `RightsError` naming what exceeds the key that calls; people have no ceiling.
+
+    For a change, *before* is the record as it is: what is not widened may stay as it was. For a rotation there is no
+    *before*: it hands out a secret, so it is like issuing the whole key once more.
+    """
+    ceiling = caller.ceiling
+    if ceiling is None:
+        return
+    beyond = policy.exceeds(ceiling.policy)
+    if _later(expires_at, ceiling.expires_at):
+        beyond |= {"expires_at"}
+    if environment != ceiling.environment:
+        beyond |= {"environment"}
+    if before is not None:
+        beyond &= policy.exceeds(before.policy) | ({"expires_at"} if _later(expires_at, before.expires_at) else set())
+    if beyond:
+        raise RightsError(f"a key gives no more than it has: {', '.join(sorted(beyond))}", fields=beyond)
+
+
+def check_may_be_impersonated(roles: frozenset[str] | None) -> None:
+    """Raise a `RightsError` if an owner with these roles is one for whom nobody else may have a key.
+
+    *roles* are those of `Directory.roles`; None (not known in this store) says nothing against it. A key of such an
+    owner would be a way to rights that its issuer may not have.
+    """
+    if any(role.startswith((_KEYSTILES_OWN, _KEYCLOAKS_OWN)) for role in roles or ()):
+        raise RightsError("this owner administers Keystile or the realm: only the owner gets keys for it")
+
+
+def _later(one: datetime | None, other: datetime | None) -> bool:
+    """Tell whether the first moment is later; None is never."""
+    return other is not None and (one is None or one > other)
