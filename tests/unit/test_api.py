@@ -125,7 +125,9 @@ async def test_a_request_sent_twice_is_done_once(client: Client) -> None:
     assert other["key_id"] != first["key_id"]
     path = f"/keys/{first['key_id']}/rotate"
     rotated = document(await ask(client, "POST", path, {"grace_seconds": 60}, ("Idempotency-Key", "three")))
-    assert "api_key" not in document(await ask(client, "POST", path, {"grace_seconds": 60}, ("Idempotency-Key", "three")))
+    assert "api_key" not in document(
+        await ask(client, "POST", path, {"grace_seconds": 60}, ("Idempotency-Key", "three"))
+    )
     assert await is_good(client, rotated["api_key"])
 
 
@@ -220,7 +222,9 @@ async def test_listing_goes_page_by_page(client: Client) -> None:
     assert {each["status"] for each in suspended} == {"suspended"}
 
 
-@pytest.mark.parametrize("query", ["cursor=abc", "cursor=W10", "limit=0", "limit=201", "status=lost", "colour=red", "limit=1&limit=2"])
+@pytest.mark.parametrize(
+    "query", ["cursor=abc", "cursor=W10", "limit=0", "limit=201", "status=lost", "colour=red", "limit=1&limit=2"]
+)
 async def test_bad_queries_are_refused(client: Client, query: str) -> None:
     """A cursor of somebody's own making, or a filter that is none, is said to be that."""
     assert (await ask(client, "GET", "/keys", query=query)).status in (400, 422)
@@ -301,7 +305,9 @@ async def test_a_key_issues_no_more_than_it_has(client: Client) -> None:
     ):
         answer = await ask(client, "POST", "/keys", {"name": "x", "expires": "1d", **more}, who=who)
         assert answer.status == 403, (more, answer.body)
-    less = document(await ask(client, "POST", "/keys", {"name": "x", "expires": "1d", "scopes": ["read"]}, who=who), 201)
+    less = document(
+        await ask(client, "POST", "/keys", {"name": "x", "expires": "1d", "scopes": ["read"]}, who=who), 201
+    )
     assert less["issued_by"] == f"key:{mine['key_id']}"
 
 
@@ -310,7 +316,12 @@ async def test_an_owner_only_narrows(client: Client) -> None:
     mine = await issue(client, scopes=["keys:write", "read", "write"], projects=["p", "q"])
     who, path = bearer(mine["api_key"]), f"/keys/{mine['key_id']}"
     assert (await ask(client, "PATCH", path, {"projects": ["p"]}, who=who)).status == 200
-    for more in ({"projects": ["p", "q"]}, {"projects": None}, {"scopes": ["keys:write", "read", "more"]}, {"level": "user"}):
+    for more in (
+        {"projects": ["p", "q"]},
+        {"projects": None},
+        {"scopes": ["keys:write", "read", "more"]},
+        {"level": "user"},
+    ):
         assert (await ask(client, "PATCH", path, more, who=who)).status == 403
 
 
@@ -326,10 +337,9 @@ async def test_no_answer_but_the_first_shows_a_key(client: Client) -> None:
     """Neither secrets nor hashes are in anything the API tells later."""
     key = await issue(client)
     secret = key["api_key"][-38:-6]
-    told = b"".join(
-        (await ask(client, "GET", path)).body
-        for path in ("/keys", f"/keys/{key['key_id']}", f"/keys/{key['key_id']}/events", f"/keys/{key['key_id']}/usage")
-    )
+    told = b""
+    for path in ("/keys", f"/keys/{key['key_id']}", f"/keys/{key['key_id']}/events", f"/keys/{key['key_id']}/usage"):
+        told += (await ask(client, "GET", path)).body
     assert secret.encode() not in told
     assert b"$2b$" not in told
     assert b"digest" not in told

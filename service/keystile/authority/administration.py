@@ -52,7 +52,7 @@ class Asker:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the listing of all keys: *skip* keys into the page *after*, less the owners *seen* on the one before."""
+    """A place in the listing: *skip* keys into the page *after*, less the owners *seen* on the page before."""
 
     after: str = ""
     skip: int = 0
@@ -119,10 +119,8 @@ class Administration:
             place = page.place
         return Page(found, place)
 
-    def _cut(
-        self, asker: Asker, place: Place, owners: Sequence[Owner], after: str, limit: int, fits: Fits
-    ) -> Page:
-        """Return what *limit* leaves of one page of owners, and where to go on: in it, after it (*after*), or nowhere."""
+    def _cut(self, asker: Asker, place: Place, owners: Sequence[Owner], after: str, limit: int, fits: Fits) -> Page:
+        """Return up to *limit* keys of one page of owners, and where to go on: in it, *after* it, or nowhere."""
         fresh = [owner for owner in owners if _mark(owner) not in place.seen]
         keys = [(owner, record) for owner in fresh for record in _in_order(owner)]
         found: list[tuple[Owner, KeyRecord]] = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keystile.keys import ApiKey, KeyFormat
     from keystile.policy import Rules
     from keystile.ports import Clock, Directory
-    from keystile.records import Owner
+    from keystile.records import Owner, RequestTag
 
     Check = Callable[[Owner, KeyRecord], None]
 

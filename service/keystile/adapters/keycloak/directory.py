@@ -12,7 +12,7 @@ from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, RECORDS, attr
 from keystile.adapters.keycloak.canary import Canary
 from keystile.adapters.keycloak.turns import Turns
 from keystile.adapters.keycloak.writing import write
-from keystile.errors import CannotTellError, OwnerUnknownError
+from keystile.errors import CannotTellError, OwnerUnknownError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

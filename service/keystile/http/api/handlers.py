@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 _NOT_POLICY = frozenset({"name", "expires", "owner", "environment"})
 _MAX_TAG = 255
-_DONE_BEFORE = "this request was done before; its secret was shown then, and is kept nowhere: rotate the key for a new one"
+_DONE_BEFORE = (
+    "this request was done before; its secret was shown then, and is kept nowhere: rotate the key for a new one"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,7 @@ class Operation:
 
 
 _KEY = "/keys/{key_id}"
-_STOPPED = {200: answers.ShownKey, 202: answers.StoppedKey}
+_STOPPED: Mapping[int, type[BaseModel] | None] = {200: answers.ShownKey, 202: answers.StoppedKey}
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         name="list_keys",
