@@ -29,6 +29,7 @@ from keystile.authority.negatives import Negatives
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.realm import RealmWatch
+from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from keystile.authority.auditing import Auditor
     from keystile.authority.breaker import Breaker
+    from keystile.authority.recent import RecentAudit
     from keystile.peppers import Peppers
     from keystile.ports import (
         ChangeLog,
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
         Leases,
         NearVerdictCache,
         OwnerEvents,
+        RecentEvents,
         TokenIssuer,
+        UsageStore,
         VerdictCache,
     )
     from keystile.settings import Settings
@@ -70,6 +74,8 @@ class Backend:
     limiter: FailureLimiter
     near: NearVerdictCache
     tokens: TokenIssuer
+    usage: UsageStore
+    recent: RecentEvents
     cache: VerdictCache | None = None
     leases: Leases | None = None
     index: IndexStore | None = None
@@ -91,6 +97,9 @@ class Deployment:
     lifecycle: Lifecycle
     tokens: TokenIssuer
     auditor: Auditor
+    recorder: UsageRecorder
+    usage: UsageReader
+    recent: RecentEvents
     memory: ChangeMemory
     followed: bool
     breakers: dict[str, Breaker]
@@ -128,12 +137,24 @@ class Assembly:
     """Puts the authority together over one backend."""
 
     def __init__(
-        self, settings: Settings, peppers: Peppers, auditor: Auditor, backend: Backend, stack: AsyncExitStack
+        self,
+        settings: Settings,
+        peppers: Peppers,
+        auditor: Auditor,
+        recent: RecentAudit,
+        backend: Backend,
+        stack: AsyncExitStack,
     ) -> None:
         self._settings = settings
         self._auditor = auditor
+        self._recent = recent
         self._backend = backend
         self._stack = stack
+        self._usage = UsageRecorder(
+            clock=now, ticks=time.monotonic, alert=auditor.alert, door=f"{settings.issuer_path}/verify"
+        )
+        stack.push_async_callback(recent.flush, backend.recent)  # last, when nothing more can happen
+        stack.push_async_callback(self._usage.flush, backend.usage, all_uses=True)
         self._memory = ChangeMemory(time.monotonic)
         self._follower = Follower(backend.log, self._memory, clock=now, ticks=time.monotonic, alert=auditor.alert)
         self._format = KeyFormat(
@@ -181,6 +202,8 @@ class Assembly:
         """Follow the log, the events and the audit's clock until the deployment closes."""
         self._spawn("change log", self._follower.run)
         self._spawn("audit", self._auditor.run)
+        self._spawn("recent audit", lambda: self._recent.run(self._backend.recent))
+        self._spawn("usage", lambda: self._usage.run(self._backend.usage))
         self._spawn("journal", lambda: self._deaths.keep_obeying(self._memory))
         self._spawn("journal to finish", self._deaths.keep_finishing)
         backend = self._backend
@@ -234,6 +257,9 @@ class Assembly:
             ),
             tokens=self._tokens,
             auditor=self._auditor,
+            recorder=self._usage,
+            usage=UsageReader(self._backend.usage, clock=now),
+            recent=self._backend.recent,
             memory=self._memory,
             followed=self._backend.events is not None,
             breakers=self._backend.breakers,
@@ -293,6 +319,7 @@ class Assembly:
             mender=self._mender,
             chores=self._chores,
             auditor=self._auditor,
+            usage=self._usage,
             clock=now,
             ticks=time.monotonic,
             flights=Flights(),

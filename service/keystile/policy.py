@@ -42,6 +42,7 @@ class RequestContext:
     scopes: tuple[str, ...] = ()
     audience: str | None = None
     actor: str | None = None
+    user_agent: str = field(default="", compare=False)
     request_id: str = field(default="", compare=False)
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from keystile.changes import Position
 from keystile.records import KeyRecord, Owner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
+
+NOT_USED: Final[Mapping[str, int]] = MappingProxyType({})
+OTHER_PATHS = ""  # where paths are counted of which there are too many to tell apart
+_MOST_PATHS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +91,11 @@ class Known:
 
     All moments are ticks. While the log is heard, its *version* is the same and *stands_until* has not come, judging
     again would say the same: the key may be used. *answer* is the verify door's, good until *answer_until*; the JWT is
-    then in there, and not kept twice. The last line in the audit log counts until *audited_until*.
+    then in there, and not kept twice. The last line in the audit log counts until *audited_until*. *uses* counts
+    requests by path until somebody takes them.
     """
 
-    __slots__ = ("answer", "answer_until", "audited_until", "kept_until", "stands_until", "verdict", "version")
+    __slots__ = ("answer", "answer_until", "audited_until", "kept_until", "stands_until", "uses", "verdict", "version")
 
     def __init__(self, verdict: Verdict, kept_until: float, audited_until: float) -> None:
         self.verdict = verdict
@@ -98,6 +105,20 @@ class Known:
         self.stands_until = 0.0
         self.answer: tuple[bytes, ...] = ()
         self.answer_until = 0.0
+        self.uses: Mapping[str, int] = NOT_USED
+
+    def used(self, path: str) -> None:
+        """Count one request."""
+        try:
+            self.uses[path] += 1  # type: ignore[index]  # a dictionary, where anything is in it
+        except KeyError:
+            self._used_anew(path)
+
+    def _used_anew(self, path: str) -> None:
+        uses = dict(self.uses)
+        path = path if len(uses) < _MOST_PATHS else OTHER_PATHS
+        uses[path] = uses.get(path, 0) + 1
+        self.uses = uses
 
 
 def _position(incarnation: str, offset: int) -> Position:

@@ -32,6 +32,7 @@ from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
 from keystile.authority.negatives import Negatives
 from keystile.authority.proof import BcryptWorkers, Prover
+from keystile.authority.usage import UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.keys import KeyFormat, Stamps
 from keystile.restrictions import Policy
@@ -125,6 +126,7 @@ class World:
             mender=Mender(self.directory, chores, deaths),
             chores=chores,
             auditor=auditor,
+            usage=UsageRecorder(clock=self.time.now, ticks=self.time.ticks, alert=auditor.alert, door="/sts/verify"),
             clock=self.time.now,
             ticks=self.time.ticks,
             flights=Flights(),

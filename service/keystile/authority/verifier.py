@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
     from keystile.authority.negatives import Negatives
+    from keystile.authority.usage import UsageRecorder
     from keystile.changes import Floor, Position
     from keystile.keys import ApiKey, KeyFormat
     from keystile.policy import RequestContext
@@ -52,6 +53,7 @@ class Verifier:
     mender: Mender
     chores: Chores
     auditor: Auditor
+    usage: UsageRecorder
     clock: Clock
     ticks: Ticks
     flights: Flights[Verdict]
@@ -67,6 +69,7 @@ class Verifier:
         try:
             if known is not None:
                 self._check_asked(known.verdict, context)
+                known.used(context.path)
                 return known.verdict
             verdict = self._kept(name)
             if verdict is None:
@@ -74,6 +77,7 @@ class Verifier:
             self.judge(verdict, context)
         except KeyRefusedError as refusal:
             self.auditor.refused(refusal, context)
+            self.usage.refused(refusal)
             raise
         self._let_stand(name, verdict, context)
         return verdict
@@ -95,6 +99,7 @@ class Verifier:
         known = self.near.known(name) if name is not None else None
         if known is None or known.verdict is not verdict:
             self.auditor.accepted(verdict, context)  # none is kept, or a newer one by now
+            self.usage.accepted(verdict, context)
             return
         now = self.ticks()
         if now < known.audited_until:
@@ -112,6 +117,7 @@ class Verifier:
             self.memory.seconds_to_kill(verdict.record.key_id, verdict.record.gen, self.clock().timestamp()),
         )
         known.version, known.stands_until = self.memory.version, now + seconds
+        self.usage.accepted(verdict, context, known)
 
     def judge(self, verdict: Verdict, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the key may be used for this request, now."""

@@ -39,6 +39,7 @@ class Contexts:
             address=self.address(scope),
             method=scope["method"],
             path=scope["path"],
+            user_agent=(header(scope, b"user-agent") or b"").decode("latin-1"),
             request_id=self._request_id(scope),
             **asked,  # type: ignore[arg-type]  # the callers name fields
         )
