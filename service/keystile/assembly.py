@@ -18,6 +18,7 @@ from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
 from keystile.authority.freshness import Freshness
+from keystile.authority.idle import IdleExpiry
 from keystile.authority.jwts import JwtVerifier
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import Lifecycle
@@ -320,6 +321,7 @@ class Assembly:
             chores=self._chores,
             auditor=self._auditor,
             usage=self._usage,
+            idle=IdleExpiry(backend.usage),
             clock=now,
             ticks=time.monotonic,
             flights=Flights(),

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     SUSPENDED = "suspended"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    IDLE = "idle"
     OWNER_DISABLED = "owner_disabled"
     TEST_KEY = "test_key"
     ID_MISMATCH = "id_mismatch"

@@ -38,7 +38,7 @@ class Verdict:
     """A proved key's record and owner as read at *read_at* (epoch seconds), when the log stood at *position*.
 
     It says nothing about the request, and nothing about now: `decide` does, at each use. *jwt* was made from it and
-    ends with it.
+    ends with it. *idles_at*: when the key will have idled for too long, or had (epoch seconds).
     """
 
     record: KeyRecord
@@ -46,12 +46,15 @@ class Verdict:
     position: Position
     read_at: float
     jwt: ReusableJwt | None = None
+    idles_at: float | None = None
 
     @classmethod
-    def of(cls, owner: Owner, record: KeyRecord, position: Position, read_at: float) -> Verdict:
+    def of(
+        cls, owner: Owner, record: KeyRecord, position: Position, read_at: float, idles_at: float | None = None
+    ) -> Verdict:
         """Return the verdict on what was found, holding only what later decisions need."""
         owner = replace(owner, records=(), unreadable=(), lookups=frozenset())
-        return cls(record=record.pared(), owner=owner, position=position, read_at=read_at)
+        return cls(record=record.pared(), owner=owner, position=position, read_at=read_at, idles_at=idles_at)
 
     def to_text(self) -> str:
         """Return the form that is sealed into a cache."""
@@ -63,6 +66,7 @@ class Verdict:
                 [self.position.incarnation, self.position.offset],
                 self.read_at,
                 None if jwt is None else [jwt.text, jwt.scopes, jwt.until, jwt.maker],
+                self.idles_at,
             ],
             separators=(",", ":"),
         )
@@ -70,7 +74,7 @@ class Verdict:
     @classmethod
     def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
-        document, owner, position, read_at, jwt = json.loads(text)
+        document, owner, position, read_at, jwt, idles_at = json.loads(text)
         owner_id, username, enabled, not_before = owner
         return cls(
             record=KeyRecord.from_document(document),
@@ -78,12 +82,14 @@ class Verdict:
             position=_position(*position),
             read_at=float(read_at),
             jwt=None if jwt is None else _jwt(*jwt),
+            idles_at=None if idles_at is None else float(idles_at),
         )
 
     def seconds_to_expiry(self, now: datetime) -> float:
-        """Return how long the key has to live; infinity if it never expires."""
-        expires_at = self.record.expires_at
-        return float("inf") if expires_at is None else (expires_at - now).total_seconds()
+        """Return how long the key has to live, used or not; infinity if it never expires."""
+        expires_at, endless = self.record.expires_at, float("inf")
+        idles_in = endless if self.idles_at is None else self.idles_at - now.timestamp()
+        return min(idles_in, endless if expires_at is None else (expires_at - now).total_seconds())
 
 
 class Known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,9 +68,16 @@ async def test_everything_ends_by_itself(store: RedisUsageStore, raw: Redis) -> 
 async def test_garbage_is_nothing(store: RedisUsageStore, raw: Redis) -> None:
     """Values that are not ours are passed over, and hide no true ones."""
     await add(store, COUNTS, uses=(USE,))
-    garbage = {b"requests": b"NaN", b"errors": b"-5", b"bytes": b"9" * 40, b"\xff": b"1", b"tokens": b"1e9", b"x": b"3"}
+    garbage: dict[Any, Any] = {
+        b"requests": b"NaN",
+        b"errors": b"-5",
+        b"bytes": b"9" * 40,
+        b"\xff": b"1",
+        b"tokens": b"1e9",
+        b"x": b"3",
+    }
     await raw.hset(DAY, mapping=garbage)
-    await raw.hset(f"{DAY}:endpoints", mapping={b"00ff": b"1", b"zz": b"2", b"\xff\xfe": b"x"})  # type: ignore[arg-type]
+    await raw.hset(f"{DAY}:endpoints", mapping={b"00ff": b"1", b"zz": b"2", b"\xff\xfe": b"x"})
     await raw.hset(LAST, mapping={"current": "1:zz", "earlier": "no"})
     await raw.set(SINCE, "yesterday")
     assert await store.days(KEY, [TODAY]) == (counted(more={"endpoint:/people/zoe": 1}),)

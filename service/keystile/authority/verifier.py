@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from keystile.authority.chores import Chores
     from keystile.authority.flights import Flights
     from keystile.authority.freshness import Freshness
+    from keystile.authority.idle import IdleExpiry
     from keystile.authority.lanes import Lane
-    from keystile.authority.lookup import Found, Lookup
+    from keystile.authority.lookup import Lookup
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
     from keystile.authority.negatives import Negatives
     from keystile.authority.usage import UsageRecorder
-    from keystile.changes import Floor, Position
+    from keystile.changes import Floor
     from keystile.keys import ApiKey, KeyFormat
     from keystile.policy import RequestContext
     from keystile.ports import Clock, FailureLimiter, NearVerdictCache, Ticks, VerdictCache
@@ -54,6 +55,7 @@ class Verifier:
     chores: Chores
     auditor: Auditor
     usage: UsageRecorder
+    idle: IdleExpiry
     clock: Clock
     ticks: Ticks
     flights: Flights[Verdict]
@@ -121,7 +123,7 @@ class Verifier:
 
     def judge(self, verdict: Verdict, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the key may be used for this request, now."""
-        reason = decide(verdict.record, verdict.owner, context, self.clock())
+        reason = decide(verdict.record, verdict.owner, context, self.clock(), verdict.idles_at)
         if reason is not None:
             raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
 
@@ -233,7 +235,8 @@ class Verifier:
         record = found.proved.record
         self.check_floor(found.owner, record, floor or await self._floor(key, record))
         self.mender.heal(found)
-        return self._keep(key, found, position, read_at)
+        idles_at = await self.idle.idles_at(record, read_at)
+        return self._keep(key, Verdict.of(found.owner, record, position, read_at, idles_at))
 
     async def _floor(self, key: ApiKey, record: KeyRecord) -> Floor | None:
         if key.key_id is not None:
@@ -247,8 +250,7 @@ class Verifier:
         except CannotTellError:
             return None
 
-    def _keep(self, key: ApiKey, found: Found, position: Position, read_at: float) -> Verdict:
-        verdict = Verdict.of(found.owner, found.proved.record, position, read_at)
+    def _keep(self, key: ApiKey, verdict: Verdict) -> Verdict:
         self.near.keep(key.name, verdict)
         if self.far is not self.near:
             self.chores.add(("cache", key.name), lambda: self.far.put(key, verdict))
