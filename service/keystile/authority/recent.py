@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -49,7 +50,7 @@ class RecentAudit:
         if not _is_kept(event) or self._is_repeated(event):
             return
         if len(self._waiting) < self._most:
-            self._waiting.append(KeptEvent(at=self._clock().timestamp(), event=event))
+            self._waiting.append(KeptEvent(at=self._clock().timestamp(), event=_writable(event)))
             return
         self.lost += 1
         if not self._losing:  # once: the next word is how many
@@ -89,6 +90,15 @@ class RecentAudit:
 
     def _say(self, what: str, count: int) -> None:
         self._inner.record(AuditEvent(event="alert", outcome="noticed", reason=what, count=count))
+
+
+def _writable(event: AuditEvent) -> AuditEvent:
+    """Return *event* with names that every store can find it by: half a character is none that can be written."""
+    return replace(event, key_id=_text(event.key_id), owner=_text(event.owner))
+
+
+def _text(name: str | None) -> str | None:
+    return None if name is None else name.encode(errors="replace").decode()
 
 
 def _is_kept(event: AuditEvent) -> bool:
