@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from cachetools import TTLCache
 
+from keystile.authority.administration import Administration
 from keystile.authority.alterations import Alterations
 from keystile.authority.callers import Callers
 from keystile.authority.chores import Chores
@@ -19,6 +20,7 @@ from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
 from keystile.authority.freshness import Freshness
+from keystile.authority.idle import IdleExpiry
 from keystile.authority.jwts import JwtVerifier
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import Lifecycle
@@ -31,6 +33,7 @@ from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.realm import RealmWatch
 from keystile.authority.stops import Stops
+from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
     from keystile.authority.auditing import Auditor
     from keystile.authority.breaker import Breaker
+    from keystile.authority.recent import RecentAudit
     from keystile.peppers import Peppers
     from keystile.ports import (
         ChangeLog,
@@ -55,7 +59,9 @@ if TYPE_CHECKING:
         NearVerdictCache,
         OwnerEvents,
         RealmTokens,
+        RecentEvents,
         TokenIssuer,
+        UsageStore,
         VerdictCache,
     )
     from keystile.settings import Settings
@@ -74,6 +80,8 @@ class Backend:
     limiter: FailureLimiter
     near: NearVerdictCache
     tokens: TokenIssuer
+    usage: UsageStore
+    recent: RecentEvents
     cache: VerdictCache | None = None
     leases: Leases | None = None
     index: IndexStore | None = None
@@ -95,9 +103,13 @@ class Deployment:
     exchange: Exchange
     lifecycle: Lifecycle
     alterations: Alterations
+    administration: Administration
     callers: Callers
     tokens: TokenIssuer
     auditor: Auditor
+    recorder: UsageRecorder
+    usage: UsageReader
+    recent: RecentEvents
     memory: ChangeMemory
     followed: bool
     breakers: dict[str, Breaker]
@@ -138,12 +150,24 @@ class Assembly:
     """Puts the authority together over one backend."""
 
     def __init__(
-        self, settings: Settings, peppers: Peppers, auditor: Auditor, backend: Backend, stack: AsyncExitStack
+        self,
+        settings: Settings,
+        peppers: Peppers,
+        auditor: Auditor,
+        recent: RecentAudit,
+        backend: Backend,
+        stack: AsyncExitStack,
     ) -> None:
         self._settings = settings
         self._auditor = auditor
+        self._recent = recent
         self._backend = backend
         self._stack = stack
+        self._usage = UsageRecorder(
+            clock=now, ticks=time.monotonic, alert=auditor.alert, door=f"{settings.issuer_path}/verify"
+        )
+        stack.push_async_callback(recent.flush, backend.recent)  # last, when nothing more can happen
+        stack.push_async_callback(self._usage.flush, backend.usage, all_uses=True)
         self._memory = ChangeMemory(time.monotonic)
         self._follower = Follower(backend.log, self._memory, clock=now, ticks=time.monotonic, alert=auditor.alert)
         self._format = KeyFormat(
@@ -193,6 +217,8 @@ class Assembly:
         self._spawn("audit", self._auditor.run)
         self._spawn("journal", lambda: self._stops.keep_obeying(self._memory))
         self._spawn("journal to finish", self._stops.keep_finishing)
+        self._spawn("recent audit", lambda: self._recent.run(self._backend.recent))
+        self._spawn("usage", lambda: self._usage.run(self._backend.usage))
         backend = self._backend
         if backend.own_events is not None:
             watch = EventWatch(backend.own_events, self._memory, ticks=time.monotonic)
@@ -220,33 +246,42 @@ class Assembly:
     def deployment(self) -> Deployment:
         """Return what the edges use."""
         jwts = self._make_jwts()
+        lifecycle = Lifecycle(
+            directory=self._backend.directory,
+            follower=self._follower,
+            stops=self._stops,
+            format=self._format,
+            prover=self._prover,
+            auditor=self._auditor,
+            rules=self._rules,
+            clock=now,
+            max_keys_per_owner=self._settings.max_keys_per_owner,
+        )
+        alterations = Alterations(
+            directory=self._backend.directory,
+            memory=self._memory,
+            stops=self._stops,
+            format=self._format,
+            prover=self._prover,
+            auditor=self._auditor,
+            rules=self._rules,
+            clock=now,
+            max_keys_per_owner=self._settings.max_keys_per_owner,
+        )
         return Deployment(
             settings=self._settings,
             rules=self._rules,
             verifier=self._verifier,
             jwts=jwts,
             exchange=Exchange(self._tokens, now, self._settings.token_ttl),
-            lifecycle=Lifecycle(
+            lifecycle=lifecycle,
+            alterations=alterations,
+            administration=Administration(
                 directory=self._backend.directory,
-                follower=self._follower,
+                lifecycle=lifecycle,
+                alterations=alterations,
                 stops=self._stops,
-                format=self._format,
-                prover=self._prover,
                 auditor=self._auditor,
-                rules=self._rules,
-                clock=now,
-                max_keys_per_owner=self._settings.max_keys_per_owner,
-            ),
-            alterations=Alterations(
-                directory=self._backend.directory,
-                memory=self._memory,
-                stops=self._stops,
-                format=self._format,
-                prover=self._prover,
-                auditor=self._auditor,
-                rules=self._rules,
-                clock=now,
-                max_keys_per_owner=self._settings.max_keys_per_owner,
             ),
             callers=Callers(
                 verifier=self._verifier,
@@ -258,6 +293,9 @@ class Assembly:
             ),
             tokens=self._tokens,
             auditor=self._auditor,
+            recorder=self._usage,
+            usage=UsageReader(self._backend.usage, clock=now),
+            recent=self._backend.recent,
             memory=self._memory,
             followed=self._backend.events is not None,
             breakers=self._backend.breakers,
@@ -326,6 +364,8 @@ class Assembly:
             mender=self._mender,
             chores=self._chores,
             auditor=self._auditor,
+            usage=self._usage,
+            idle=IdleExpiry(backend.usage),
             clock=now,
             ticks=time.monotonic,
             flights=Flights(),

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     SECRET_ENDED = "secret_ended"  # noqa: S105
     CHANGE_UNDONE = "change_undone"
+    IDLE = "idle"
     OWNER_DISABLED = "owner_disabled"
     TEST_KEY = "test_key"
     ID_MISMATCH = "id_mismatch"

@@ -57,28 +57,35 @@ class RequestContext:
     actor: str | None = None
     facts: Facts | None = None
     at_gateway: bool = False
+    user_agent: str = field(default="", compare=False)
     request_id: str = field(default="", compare=False)
 
 
-def decide(record: KeyRecord, owner: Owner, context: RequestContext, now: datetime) -> Reason | None:
+def decide(
+    record: KeyRecord, owner: Owner, context: RequestContext, now: datetime, idles_at: float | None = None
+) -> Reason | None:
     """Return None if the proved key may be used for this request, else why not.
 
     Whoever calls this has proved the secret before, so only the holder of a key can cause these answers.
     """
     named_another = _check_client_id(record, context)
-    return named_another or decide_standing(record, owner, context.rules, now) or decide_asked(record, owner, context)
+    standing = named_another or decide_standing(record, owner, context.rules, now, idles_at)
+    return standing or decide_asked(record, owner, context)
 
 
-def decide_standing(record: KeyRecord, owner: Owner, rules: Rules, now: datetime) -> Reason | None:
+def decide_standing(
+    record: KeyRecord, owner: Owner, rules: Rules, now: datetime, idles_at: float | None = None
+) -> Reason | None:
     """Return why the key may not be used at all, None if it may: the half of `decide` that every request shares.
 
-    Of what it looks at only the clock changes, at the key's expiry: until then None stays None.
+    Of what it looks at only the clock changes, at the key's expiry and when it has idled for too long (*idles_at*,
+    epoch seconds): until then None stays None.
     """
     for check in _STANDING:
         reason = check(record, owner, rules, now)
         if reason is not None:
             return reason
-    return None
+    return Reason.IDLE if idles_at is not None and now.timestamp() >= idles_at else None
 
 
 def decide_asked(record: KeyRecord, owner: Owner, context: RequestContext) -> Reason | None:

@@ -6,21 +6,24 @@ raises `CannotTellError`. Nothing here retries for ever. Moments that are floats
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
+    from datetime import date
 
     from keystile.changes import Change, Floor, PollMark, Position
     from keystile.keys import ApiKey
     from keystile.records import Owner
+    from keystile.usage import DayCounts, LastUse, LastUses
     from keystile.verdicts import Known, Verdict
 
-Clock = Callable[[], "datetime"]
+Clock = Callable[[], datetime]
 """The wall clock: aware, UTC."""
 
 Ticks = Callable[[], float]
@@ -240,12 +243,14 @@ class FailureLimiter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One audited event. *owner* is an id or username, *detail* holds no secret."""
+    """One audited event. *owner* is an id or username, *actor* is who did it, *detail* holds no secret."""
 
     event: str
     outcome: str
     key_id: str | None = None
     owner: str | None = None
+    tenant: str | None = None
+    actor: str | None = None
     address: str | None = None
     reason: str | None = None
     request_id: str | None = None
@@ -258,6 +263,93 @@ class AuditLog(Protocol):
 
     def record(self, event: AuditEvent) -> None:
         """Write one line, now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptEvent:
+    """An audited event and when it was (epoch seconds). *id* is the store's own, "" before it is kept."""
+
+    at: float
+    event: AuditEvent
+    id: str = ""
+
+    def to_text(self) -> str:
+        """Return the form that a store keeps."""
+        return json.dumps([self.at, asdict(self.event)], default=str)
+
+    @classmethod
+    def from_text(cls, text: bytes | str, event_id: str) -> KeptEvent:
+        """Read what `to_text` wrote, kept under that id; raises ValueError or TypeError on anything else."""
+        at, fields = json.loads(text)
+        known = {name: value for name, value in fields.items() if name in AuditEvent.__dataclass_fields__}
+        return cls(at=float(at), event=AuditEvent(**known), id=event_id)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what a reader is told: what is known, and the detail beside it."""
+        told = {name: value for name, value in asdict(self.event).items() if name != "detail" and value is not None}
+        at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
+        return {"id": self.id, "at": at, **told, "detail": self.event.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events, newest first, and the cursor of the next page ("" at the end)."""
+
+    events: tuple[KeptEvent, ...]
+    next: str = ""
+
+
+class RecentEvents(Protocol):
+    """The recent part of the audit, to be asked: bounded in number and age, never the only place a line is in.
+
+    Not trusted: whoever can write to what keeps it can hide events, and make none. Every method raises
+    `CannotTellError` when out of reach. A cursor that is none of ours finds nothing.
+    """
+
+    async def add(self, batch_id: str, events: Sequence[KeptEvent]) -> None:
+        """Keep *events*, oldest first; the same batch again changes nothing."""
+        ...
+
+    async def of_key(self, key_id: str, *, limit: int, before: str = "") -> EventPage:
+        """Return the events that name that key."""
+        ...
+
+    async def of_owner(self, owner: str, *, limit: int, before: str = "") -> EventPage:
+        """Return the events that name that owner."""
+        ...
+
+    async def latest(self, *, limit: int, before: str = "") -> EventPage:
+        """Return the events of everybody."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageBatch:
+    """What one process counted and saw since it told last, under an *id* of its own."""
+
+    id: str
+    counts: tuple[DayCounts, ...] = ()
+    uses: tuple[LastUse, ...] = ()
+
+
+class UsageStore(Protocol):
+    """The use of keys by day, for 400 days. Not trusted: nothing in it makes a key good, and its loss makes none bad.
+
+    Counts stop at 2**53, endpoints of a key and day are kept for the most used. Every method raises
+    `CannotTellError` when out of reach.
+    """
+
+    async def add(self, batch: UsageBatch) -> None:
+        """Add the counts, and keep the uses that are later than those kept; the same batch again changes nothing."""
+        ...
+
+    async def days(self, key_id: str, days: Sequence[date]) -> tuple[DayCounts, ...]:
+        """Return what is counted of that key, for those of these *days* on which anything is."""
+        ...
+
+    async def last_uses(self, key_id: str) -> LastUses:
+        """Return who used that key last."""
         ...
 
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from keystile.changes import Position
 from keystile.records import KeyRecord, Owner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
+
+NOT_USED: Final[Mapping[str, int]] = MappingProxyType({})
+OTHER_PATHS = ""  # where paths are counted of which there are too many to tell apart
+_MOST_PATHS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Verdict:
     """A proved key's record and owner as read at *read_at* (epoch seconds), when the log stood at *position*.
 
     It says nothing about the request, and nothing about now: `decide` does, at each use. *jwt* was made from it and
-    ends with it.
+    ends with it. *idles_at*: when the key will have idled for too long, or had (epoch seconds).
     """
 
     record: KeyRecord
@@ -40,12 +46,15 @@ class Verdict:
     position: Position
     read_at: float
     jwt: ReusableJwt | None = None
+    idles_at: float | None = None
 
     @classmethod
-    def of(cls, owner: Owner, record: KeyRecord, position: Position, read_at: float) -> Verdict:
+    def of(
+        cls, owner: Owner, record: KeyRecord, position: Position, read_at: float, idles_at: float | None = None
+    ) -> Verdict:
         """Return the verdict on what was found, holding only what later decisions need."""
         owner = replace(owner, records=(), unreadable=(), lookups=frozenset())
-        return cls(record=record.pared(), owner=owner, position=position, read_at=read_at)
+        return cls(record=record.pared(), owner=owner, position=position, read_at=read_at, idles_at=idles_at)
 
     def to_text(self) -> str:
         """Return the form that is sealed into a cache."""
@@ -58,6 +67,7 @@ class Verdict:
                 [self.position.incarnation, self.position.offset],
                 self.read_at,
                 None if jwt is None else [jwt.text, jwt.scopes, jwt.until, jwt.maker],
+                self.idles_at,
             ],
             separators=(",", ":"),
         )
@@ -65,7 +75,7 @@ class Verdict:
     @classmethod
     def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
-        document, owner, position, read_at, jwt = json.loads(text)
+        document, owner, position, read_at, jwt, idles_at = json.loads(text)
         owner_id, username, enabled, not_before, roles = owner
         return cls(
             record=KeyRecord.from_document(document),
@@ -79,12 +89,14 @@ class Verdict:
             position=_position(*position),
             read_at=float(read_at),
             jwt=None if jwt is None else _jwt(*jwt),
+            idles_at=None if idles_at is None else float(idles_at),
         )
 
     def seconds_to_expiry(self, now: datetime) -> float:
-        """Return how long the key has to live; infinity if it never expires."""
-        expires_at = self.record.expires_at
-        return float("inf") if expires_at is None else (expires_at - now).total_seconds()
+        """Return how long the key has to live, used or not; infinity if it never expires."""
+        expires_at, endless = self.record.expires_at, float("inf")
+        idles_in = endless if self.idles_at is None else self.idles_at - now.timestamp()
+        return min(idles_in, endless if expires_at is None else (expires_at - now).total_seconds())
 
 
 class Known:
@@ -94,7 +106,7 @@ class Known:
     again would say the same: the key may be used. *answer* is the verify door's, good until
     *prepared_until*; the JWT is then in there, and not kept twice. Until *answer_until* it may be given without judging
     the request: never where the policy looks at requests. The last line in the audit log counts until
-    *audited_until*.
+    *audited_until*. *uses* counts requests by path until somebody takes them.
     """
 
     __slots__ = (
@@ -104,6 +116,7 @@ class Known:
         "kept_until",
         "prepared_until",
         "stands_until",
+        "uses",
         "verdict",
         "version",
     )
@@ -117,6 +130,20 @@ class Known:
         self.answer: tuple[bytes, ...] = ()
         self.prepared_until = 0.0
         self.answer_until = 0.0
+        self.uses: Mapping[str, int] = NOT_USED
+
+    def used(self, path: str) -> None:
+        """Count one request."""
+        try:
+            self.uses[path] += 1  # type: ignore[index]  # a dictionary, where anything is in it
+        except KeyError:
+            self._used_anew(path)
+
+    def _used_anew(self, path: str) -> None:
+        uses = dict(self.uses)
+        path = path if len(uses) < _MOST_PATHS else OTHER_PATHS
+        uses[path] = uses.get(path, 0) + 1
+        self.uses = uses
 
 
 def _position(incarnation: str, offset: int) -> Position:

@@ -17,20 +17,25 @@ from keystile.adapters.keycloak.realm_tokens import KeycloakRealmTokens
 from keystile.adapters.memory.cache import InProcessVerdictCache
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.redis.cache import RedisVerdictCache
+from keystile.adapters.redis.events import RedisRecentEvents
 from keystile.adapters.redis.index import RedisIndexStore
 from keystile.adapters.redis.leases import RedisLeases
 from keystile.adapters.redis.limiter import RedisFailureLimiter
 from keystile.adapters.redis.link import RedisLink
 from keystile.adapters.redis.log import RedisChangeLog
+from keystile.adapters.redis.usage import RedisUsageStore
 from keystile.adapters.secret_files import read_or_make
 from keystile.adapters.signing.files import load_all
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
+from keystile.adapters.sqlite.events import SqliteRecentEvents
 from keystile.adapters.sqlite.log import SqliteChangeLog
-from keystile.assembly import Assembly, Backend, Deployment
+from keystile.adapters.sqlite.usage import SqliteUsageStore
+from keystile.assembly import Assembly, Backend, Deployment, now
 from keystile.authority.auditing import Auditor
 from keystile.authority.breaker import Breaker
+from keystile.authority.recent import RecentAudit
 from keystile.clients import client_of
 from keystile.errors import ConfigurationError
 from keystile.peppers import Peppers, new_pepper
@@ -72,11 +77,12 @@ async def open_deployment(settings: Settings, *, serving: bool = False) -> Async
         peppers = load_peppers(settings)
         audit = JsonLinesAuditLog(settings.audit_log)
         stack.callback(audit.close)
-        auditor = Auditor(audit, ticks=time.monotonic)
+        recent = RecentAudit(audit, clock=now, ticks=time.monotonic)
+        auditor = Auditor(recent, ticks=time.monotonic)
         stack.callback(auditor.flush)
         open_backend = _open_keycloak if settings.store is Store.KEYCLOAK else _open_embedded
         backend = await open_backend(settings, peppers, auditor, stack)
-        parts = Assembly(settings, peppers, auditor, backend, stack)
+        parts = Assembly(settings, peppers, auditor, recent, backend, stack)
         await parts.listen()
         if serving:
             parts.start_background()
@@ -95,6 +101,8 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
         near=_near(settings),
         tokens=_tokens(settings),
+        usage=SqliteUsageStore(database),
+        recent=SqliteRecentEvents(database),
     )
 
 
@@ -125,6 +133,8 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         ),
         near=_near(settings),
         tokens=_tokens(settings),
+        usage=RedisUsageStore(link, peppers),
+        recent=RedisRecentEvents(link, peppers, on_tampering=auditor.alert),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),
         leases=leases,
         index=RedisIndexStore(link, peppers),

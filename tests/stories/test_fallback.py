@@ -108,5 +108,5 @@ def _wait_for_lookup(world: KeycloakWorld, username: str) -> None:
 
 def _forget_verdicts(world: KeycloakWorld) -> None:
     with redis.Redis.from_url(world.redis.url) as client:
-        for name in client.scan_iter("keystile:v2:*"):
+        for name in client.scan_iter("keystile:v3:*"):
             client.delete(name)

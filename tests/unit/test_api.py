@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from unit.served import Prepared
 
-ADMIN_KEY = "an admin key of at least 32 characters"
+ADMIN_KEY = "an-admin-key-of-more-than-32-characters"
 ADMIN = bearer(ADMIN_KEY)
 BASE = "/sts/api/v1"
 

@@ -10,11 +10,15 @@ from keystile.errors import CannotTellError
 from unit.builders import NOW
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from keystile.adapters.memory.cache import InProcessVerdictCache
     from keystile.changes import Floor
     from keystile.keys import ApiKey
-    from keystile.ports import AuditEvent, Cached, Directory, OwnerChange, RealmUser
+    from keystile.ports import AuditEvent, Cached, Directory, OwnerChange, RealmUser, UsageBatch, UsageStore
     from keystile.records import Owner
+    from keystile.usage import DayCounts, LastUses
     from keystile.verdicts import Verdict
 
 TTL = timedelta(minutes=15)
@@ -132,6 +136,36 @@ class WatchedCache:
         if self.down:
             raise CannotTellError("the cache is down")
         return self.inner
+
+
+class WatchedUsageStore:
+    """A `UsageStore` that keeps what it was told, and can be *down*, or *silent*: it keeps it and says it did not."""
+
+    def __init__(self, inner: UsageStore) -> None:
+        self._inner = inner
+        self.batches: list[UsageBatch] = []
+        self.down = False
+        self.silent = False
+
+    async def add(self, batch: UsageBatch) -> None:
+        """Note the batch."""
+        await self._reach().add(batch)
+        self.batches.append(batch)
+        if self.silent:
+            raise CannotTellError("the store took too long")
+
+    async def days(self, key_id: str, days: Sequence[date]) -> tuple[DayCounts, ...]:
+        """Pass it on."""
+        return await self._reach().days(key_id, days)
+
+    async def last_uses(self, key_id: str) -> LastUses:
+        """Pass it on."""
+        return await self._reach().last_uses(key_id)
+
+    def _reach(self) -> UsageStore:
+        if self.down:
+            raise CannotTellError("the store is down")
+        return self._inner
 
 
 class KeptAudit:

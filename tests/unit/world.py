@@ -17,6 +17,7 @@ from keystile.adapters.signing.files import load_or_make
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
+from keystile.adapters.sqlite.usage import SqliteUsageStore
 from keystile.authority.alterations import Alterations
 from keystile.authority.auditing import Auditor
 from keystile.authority.callers import Callers
@@ -25,6 +26,7 @@ from keystile.authority.exchange import Exchange
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
 from keystile.authority.freshness import Freshness
+from keystile.authority.idle import IdleExpiry
 from keystile.authority.jwts import JwtVerifier
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
@@ -34,11 +36,12 @@ from keystile.authority.mending import Mender
 from keystile.authority.negatives import Negatives
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.stops import Stops
+from keystile.authority.usage import UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.keys import KeyFormat, Stamps
 from keystile.restrictions import Policy
 from unit.builders import ISSUER, PEPPERS, asked, rules
-from unit.watched import KeptAudit, Time, ToldRealm, WatchedCache, WatchedDirectory
+from unit.watched import KeptAudit, Time, ToldRealm, WatchedCache, WatchedDirectory, WatchedUsageStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -80,6 +83,7 @@ class World:
     log: InProcessChangeLog
     journal: FileJournal
     far: WatchedCache
+    usage: WatchedUsageStore
     audit: KeptAudit
     tokens: LocalTokenIssuer
     workers: BcryptWorkers
@@ -131,6 +135,8 @@ class World:
             mender=Mender(self.directory, chores, stops),
             chores=chores,
             auditor=auditor,
+            usage=UsageRecorder(clock=self.time.now, ticks=self.time.ticks, alert=auditor.alert, door="/sts/verify"),
+            idle=IdleExpiry(self.usage),
             clock=self.time.now,
             ticks=self.time.ticks,
             flights=Flights(),
@@ -201,6 +207,11 @@ class World:
         for process in self.processes:
             await process.follower.read()
 
+    async def tell_usage(self) -> None:
+        """Put what every process counted into the store."""
+        for process in self.processes:
+            await process.verifier.usage.flush(self.usage)
+
     async def settle(self) -> None:
         """Wait for what is done in the background."""
         for process in self.processes:
@@ -238,6 +249,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         log=log,
         journal=FileJournal(folder / "journal", PEPPERS, alert=lambda _: None),
         far=WatchedCache(InProcessVerdictCache(2 * TTL, floors=log.floors, ticks=time.ticks)),
+        usage=WatchedUsageStore(SqliteUsageStore(database, wall=lambda: time.now().timestamp())),
         audit=KeptAudit(),
         tokens=LocalTokenIssuer(ISSUER, [load_or_make(folder, "EdDSA")]),
         workers=workers,

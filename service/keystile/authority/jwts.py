@@ -44,8 +44,10 @@ class JwtVerifier:
             presented = await self._verify(token, context)
         except KeyRefusedError as refusal:
             self.verifier.auditor.refused(refusal, context)
+            self.verifier.usage.refused(refusal)
             raise
         self.verifier.auditor.accepted(presented.verdict, context)
+        self.verifier.usage.accepted(presented.verdict, context, gen=presented.claims["gen"])
         return presented
 
     async def _verify(self, token: str, context: RequestContext) -> PresentedJwt:

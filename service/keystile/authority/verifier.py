@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from keystile.authority.chores import Chores
     from keystile.authority.flights import Flights
     from keystile.authority.freshness import Freshness
+    from keystile.authority.idle import IdleExpiry
     from keystile.authority.lanes import Lane
-    from keystile.authority.lookup import Found, Lookup
+    from keystile.authority.lookup import Lookup
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
     from keystile.authority.negatives import Negatives
-    from keystile.changes import Floor, Position
+    from keystile.authority.usage import UsageRecorder
+    from keystile.changes import Floor
     from keystile.keys import ApiKey, KeyFormat
     from keystile.policy import RequestContext
     from keystile.ports import Clock, FailureLimiter, NearVerdictCache, Ticks, VerdictCache
@@ -52,6 +54,8 @@ class Verifier:
     mender: Mender
     chores: Chores
     auditor: Auditor
+    usage: UsageRecorder
+    idle: IdleExpiry
     clock: Clock
     ticks: Ticks
     flights: Flights[Verdict]
@@ -67,6 +71,7 @@ class Verifier:
         try:
             if known is not None:
                 self._check_asked(known.verdict, context)
+                known.used(context.path)
                 return known.verdict
             verdict = self._kept(name)
             if verdict is None:
@@ -74,6 +79,7 @@ class Verifier:
             self.judge(verdict, context)
         except KeyRefusedError as refusal:
             self.auditor.refused(refusal, context)
+            self.usage.refused(refusal)
             raise
         self._let_stand(name, verdict, context)
         return verdict
@@ -95,6 +101,7 @@ class Verifier:
         known = self.near.known(name) if name is not None else None
         if known is None or known.verdict is not verdict:
             self.auditor.accepted(verdict, context)  # none is kept, or a newer one by now
+            self.usage.accepted(verdict, context)
             return
         now = self.ticks()
         if now < known.audited_until:
@@ -112,10 +119,11 @@ class Verifier:
             self.memory.seconds_to_kill(verdict.record.key_id, verdict.record.gen, self.clock().timestamp()),
         )
         known.version, known.stands_until = self.memory.version, now + seconds
+        self.usage.accepted(verdict, context, known)
 
     def judge(self, verdict: Verdict, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the key may be used for this request, now."""
-        reason = decide(verdict.record, verdict.owner, context, self.clock())
+        reason = decide(verdict.record, verdict.owner, context, self.clock(), verdict.idles_at)
         if reason is not None:
             raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
 
@@ -235,7 +243,9 @@ class Verifier:
             raise
         self.mender.heal(found)
         found = await self.lookup.with_roles(found, context.rules)
-        return self._keep(key, found, position, read_at)
+        record = found.proved.record
+        idles_at = await self.idle.idles_at(record, read_at)
+        return self._keep(key, Verdict.of(found.owner, record, position, read_at, idles_at))
 
     async def _floor(self, key: ApiKey, record: KeyRecord) -> Floor | None:
         if key.key_id is not None:
@@ -249,8 +259,7 @@ class Verifier:
         except CannotTellError:
             return None
 
-    def _keep(self, key: ApiKey, found: Found, position: Position, read_at: float) -> Verdict:
-        verdict = Verdict.of(found.owner, found.proved.record, position, read_at)
+    def _keep(self, key: ApiKey, verdict: Verdict) -> Verdict:
         self.near.keep(key.name, verdict)
         if self.far is not self.near:
             self.chores.add(("cache", key.name), lambda: self.far.put(key, verdict))

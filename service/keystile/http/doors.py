@@ -47,6 +47,7 @@ class Contexts:
             method=scope["method"],
             path=scope["path"],
             facts=self._forwarding.facts(scope, client) if client.behind else None,
+            user_agent=(header(scope, b"user-agent") or b"").decode("latin-1"),
             request_id=self._request_id(scope),
             **asked,  # type: ignore[arg-type]  # the callers name fields
         )

@@ -74,6 +74,7 @@ class VerifyDoor:
         if self.verifier.ticks() >= known.answer_until:
             return None
         self.verifier.auditor.accepted_again()
+        known.used(scope["path"])
         return _good(known.answer)
 
     def _throw_away(self, presented: bytes, scope: Scope) -> Answer | None:

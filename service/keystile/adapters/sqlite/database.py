@@ -50,6 +50,35 @@ CREATE TABLE IF NOT EXISTS changes (
 CREATE INDEX IF NOT EXISTS changes_at ON changes (at);
 CREATE TABLE IF NOT EXISTS polled (one INTEGER PRIMARY KEY, at REAL NOT NULL, text TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS incarnation (id TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS usage_counts (
+    key_id TEXT NOT NULL,
+    day TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (key_id, day, name)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS usage_counts_day ON usage_counts (day);
+CREATE TABLE IF NOT EXISTS usage_last (
+    key_id TEXT NOT NULL,
+    earlier INTEGER NOT NULL,
+    at REAL NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (key_id, earlier)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS usage_last_at ON usage_last (at);
+CREATE TABLE IF NOT EXISTS usage_batches (id TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS usage_since (one INTEGER PRIMARY KEY, at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS event_batches (id TEXT PRIMARY KEY, at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS events (
+    at REAL NOT NULL,
+    key_id TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    text TEXT NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT
+) STRICT;
+CREATE INDEX IF NOT EXISTS events_key ON events (key_id, id);
+CREATE INDEX IF NOT EXISTS events_owner ON events (owner, id);
+CREATE INDEX IF NOT EXISTS events_at ON events (at);
 """
 
 

@@ -1,4 +1,4 @@
-"""What the management API answers, for its OpenAPI document: the shapes of `documents` and of the authority's reports."""
+"""What the management API answers, for its OpenAPI document."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ def page(document: dict[str, Any]) -> str:
     schemas = "".join(_schema(name, schema) for name, schema in sorted(document["components"]["schemas"].items()))
     how = escape(document["components"]["securitySchemes"]["bearer"]["description"])
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style></head>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title><style>{_STYLE}</style></head>"
         f"<body><h1>{title}</h1><p>Base: <code>{base}</code>. <code>Authorization: Bearer …</code>: {how}</p>"
         f"<h2>Operations</h2>{operations}<h2>Shapes</h2>{schemas}</body></html>"
     )

@@ -148,7 +148,7 @@ class Handlers:
         """See the table."""
         owner, record = await self._administration.show(call.asker, call.params["key_id"], Action.REPORT_USAGE)
         reported = Reported(**call.body.model_dump())
-        self._deployment.usage.report(record.key_id, reported)
+        self._deployment.recorder.report(record.key_id, reported)
         if reported.cost_cents:
             await self._deployment.meters.charge(record, owner, reported.cost_cents)
         return Answer(204, NO_STORE)
@@ -271,6 +271,6 @@ def _tag_of(call: Call) -> RequestTag | None:
     if not 0 < len(key) <= _MAX_TAG:
         raise RequestError("invalid_request", f"Idempotency-Key is 1 to {_MAX_TAG} characters")
     caller = call.asker.caller
-    sender = "\0".join((caller.kind, caller.actor, call.asker.context.path, key))
+    sender = "\0".join([caller.kind, caller.actor, call.asker.context.path, key])
     name, body = (hashlib.sha256(part).hexdigest()[:24] for part in (sender.encode(), call.raw_body))
     return RequestTag(name, body)

@@ -68,7 +68,7 @@ def _view(
     async def view(**params: str) -> Response:
         try:
             asker = await _asker(operation, deployment, contexts)
-            raw: bytes = await request.get_data(as_text=False)
+            raw = await request.body
             call = Call(
                 asker=asker,
                 params=params,
