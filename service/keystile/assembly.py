@@ -25,6 +25,7 @@ from keystile.authority.lookup import Lookup
 from keystile.authority.matching import BcryptMatches
 from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
+from keystile.authority.metering import Metering
 from keystile.authority.negatives import Negatives
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
@@ -33,6 +34,7 @@ from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
 from keystile.keys import KeyFormat
+from keystile.limits import Levels
 from keystile.policy import Rules
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from keystile.authority.breaker import Breaker
     from keystile.peppers import Peppers
     from keystile.ports import (
+        Allowances,
         ChangeLog,
         Directory,
         FailureLimiter,
@@ -68,6 +71,7 @@ class Backend:
     log: ChangeLog
     journal: Journal
     limiter: FailureLimiter
+    allowances: Allowances
     near: NearVerdictCache
     tokens: TokenIssuer
     cache: VerdictCache | None = None
@@ -86,6 +90,7 @@ class Deployment:
     settings: Settings
     rules: Rules
     verifier: Verifier
+    metering: Metering
     jwts: JwtVerifier
     exchange: Exchange
     lifecycle: Lifecycle
@@ -121,6 +126,7 @@ def make_rules(settings: Settings) -> Rules:
         audiences=frozenset(settings.audiences) or None,
         forbidden_audiences=(settings.realm_issuer,) if settings.realm_issuer else (),
         scopes=frozenset(settings.scopes) or None,
+        levels=Levels.parse(settings.levels, settings.default_level),
     )
 
 
@@ -161,8 +167,15 @@ class Assembly:
         self._near = backend.near
         self._index = self._make_index(peppers)
         self._tokens = backend.tokens
-        self._verifier = self._make_verifier(peppers)
         self._rules = make_rules(settings)
+        self._metering = Metering(
+            backend.allowances,
+            self._rules.levels,
+            clock=now,
+            ticks=time.monotonic,
+            allow_uncounted=settings.limits_without_redis == "allow",
+        )
+        self._verifier = self._make_verifier(peppers)
         stack.push_async_callback(self._chores.finish)
 
     async def listen(self) -> None:
@@ -213,6 +226,7 @@ class Assembly:
             settings=self._settings,
             rules=self._rules,
             verifier=self._verifier,
+            metering=self._metering,
             jwts=JwtVerifier(
                 verifier=self._verifier,
                 tokens=self._tokens,
@@ -285,6 +299,7 @@ class Assembly:
             ),
             negatives=Negatives(self._memory, ticks=time.monotonic),
             limiter=backend.limiter,
+            metering=self._metering,
             lane=Lane(running=16, waiting=1_000, per_caller=500),
             # Long, so that a flood waits instead of coming again at once, and slow: one look-up at a time, and four
             # times as long without any.

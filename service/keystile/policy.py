@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keystile.errors import Reason
+from keystile.limits import Levels
 from keystile.records import KeyRecord, Owner, Status
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ class Rules:
     audiences: frozenset[str] | None = None
     forbidden_audiences: tuple[str, ...] = ()
     scopes: frozenset[str] | None = None
+    levels: Levels = field(default_factory=Levels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """What is known of a request, and what it asks for. *address* is the client's, behind trusted proxies."""
+    """What is known of a request, and what it asks for. *address* is the client's, behind trusted proxies.
+
+    *is_counted*: it spends the limits of the key, as all do but introspection.
+    """
 
     rules: Rules
     door: str = ""
@@ -42,6 +47,7 @@ class RequestContext:
     scopes: tuple[str, ...] = ()
     audience: str | None = None
     actor: str | None = None
+    is_counted: bool = True
     request_id: str = field(default="", compare=False)
 
 
@@ -114,6 +120,10 @@ def _check_environment(record: KeyRecord, _owner: Owner, rules: Rules, _now: dat
     return Reason.TEST_KEY if record.environment == "test" and not rules.accept_test_keys else None
 
 
+def _check_level(record: KeyRecord, _owner: Owner, rules: Rules, _now: datetime) -> Reason | None:
+    return None if rules.levels.knows(record.policy) else Reason.LEVEL_UNKNOWN  # its limits are not known either
+
+
 def _check_client_id(record: KeyRecord, context: RequestContext) -> Reason | None:
     named = context.client_id
     return Reason.ID_MISMATCH if named is not None and named != record.key_id else None
@@ -141,6 +151,7 @@ _STANDING: tuple[Callable[[KeyRecord, Owner, Rules, datetime], Reason | None], .
     _check_expiry,
     _check_owner,
     _check_environment,
+    _check_level,
 )
 _ASKED: tuple[Callable[[KeyRecord, RequestContext], Reason | None], ...] = (
     _check_client_id,

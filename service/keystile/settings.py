@@ -19,6 +19,7 @@ from keystile.claims import parse_resource, parse_scope
 from keystile.errors import ConfigurationError, KeystileError
 from keystile.expiries import parse_expiry
 from keystile.keys import Stamps, check_brand
+from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Peppers
 
 if TYPE_CHECKING:
@@ -103,6 +104,13 @@ class Settings(BaseSettings):
     stale_ttl: Duration = Field(timedelta(minutes=15), description="use beyond that while Keycloak is down")
     cache_entries: int = Field(100_000, ge=0, description="verdicts kept in process, 0: none")
     failures_per_minute: int = Field(20, ge=1, description="failed look-ups per client address")
+    levels: str = Field(
+        DEFAULT_LEVELS, description="`name:hour/day/month/cents`: requests, cost in a month; `-`: no limit"
+    )
+    default_level: str = Field("", description="level of keys that name none")
+    limits_without_redis: Literal["refuse", "allow"] = Field(
+        "refuse", description="a limited key, its lease used up, while Redis is away: 503 or uncounted"
+    )
     trusted_proxies: Words = Field((), description="CIDRs whose `X-Forwarded-For` is believed")
     redis_url: SecretStr | None = Field(None, description="`redis://`, `rediss://` or `redis+sentinel://`")
     keycloak_url: str = Field("", description="base URL of Keycloak")
@@ -208,6 +216,7 @@ class Settings(BaseSettings):
             ("SCOPES", lambda: _check_scopes(self.scopes)),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
+            ("LEVELS", lambda: Levels.parse(self.levels, self.default_level)),
         ]
         return [fault for name, check in checks for fault in _fault(name, check)]
 

@@ -13,6 +13,8 @@ from keystile.records import KeyRecord, Owner
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from keystile.meters import Meter
+
 
 @dataclass(frozen=True, slots=True)
 class ReusableJwt:
@@ -85,10 +87,20 @@ class Known:
 
     All moments are ticks. While the log is heard, its *version* is the same and *stands_until* has not come, judging
     again would say the same: the key may be used. *answer* is the verify door's, good until *answer_until*; the JWT is
-    then in there, and not kept twice. The last line in the audit log counts until *audited_until*.
+    then in there, and not kept twice. The last line in the audit log counts until *audited_until*. Its requests count
+    on *meters*: none if it has no limits.
     """
 
-    __slots__ = ("answer", "answer_until", "audited_until", "kept_until", "stands_until", "verdict", "version")
+    __slots__ = (
+        "answer",
+        "answer_until",
+        "audited_until",
+        "kept_until",
+        "meters",
+        "stands_until",
+        "verdict",
+        "version",
+    )
 
     def __init__(self, verdict: Verdict, kept_until: float, audited_until: float) -> None:
         self.verdict = verdict
@@ -96,6 +108,7 @@ class Known:
         self.audited_until = audited_until
         self.version = -1
         self.stands_until = 0.0
+        self.meters: tuple[Meter, ...] = ()
         self.answer: tuple[bytes, ...] = ()
         self.answer_until = 0.0
 

@@ -15,6 +15,7 @@ from keystile.adapters.keycloak.directory import KeycloakDirectory
 from keystile.adapters.keycloak.events import KeycloakEvents
 from keystile.adapters.memory.cache import InProcessVerdictCache
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
+from keystile.adapters.redis.allowances import RedisAllowances
 from keystile.adapters.redis.cache import RedisVerdictCache
 from keystile.adapters.redis.index import RedisIndexStore
 from keystile.adapters.redis.leases import RedisLeases
@@ -24,6 +25,7 @@ from keystile.adapters.redis.log import RedisChangeLog
 from keystile.adapters.secret_files import read_or_make
 from keystile.adapters.signing.files import load_all
 from keystile.adapters.signing.issuer import LocalTokenIssuer
+from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.adapters.sqlite.log import SqliteChangeLog
@@ -92,6 +94,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         log=SqliteChangeLog(database, peppers, retention=_LOG_RETENTION),
         journal=_journal(settings, peppers, auditor),
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
+        allowances=SqliteAllowances(database),
         near=_near(settings),
         tokens=_tokens(settings),
     )
@@ -122,6 +125,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         limiter=RedisFailureLimiter(
             link, peppers.current.tag, near_limiter, client_of, failures=settings.failures_per_minute
         ),
+        allowances=RedisAllowances(link),
         near=_near(settings),
         tokens=_tokens(settings),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),

@@ -213,7 +213,7 @@ async def test_a_value_nobody_of_us_wrote_changes_nothing(link: RedisLink, raw: 
         with pytest.raises(CannotTellError):
             await take(allowances, limits)
     await raw.delete(names[0])
-    await raw.lpush(names[0], "a list")  # type: ignore[misc]  # redis-py's types are those of both clients
+    await raw.lpush(names[0], "a list")
     with pytest.raises(CannotTellError):
         await take(allowances, limits)
     assert await raw.get(names[1]) == b"1"

@@ -7,6 +7,7 @@ from typing import Any
 
 from keystile.changes import ALL_GENERATIONS, Change
 from keystile.keys import ApiKey, KeyFormat, make_stamp
+from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Pepper, Peppers
 from keystile.policy import RequestContext, Rules
 from keystile.records import KeyRecord, Owner
@@ -15,6 +16,7 @@ NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 ISSUER = "https://id.example.com/sts"
 DEFAULT_AUDIENCE = f"{ISSUER}/default"
+LEVELS = Levels.parse(DEFAULT_LEVELS)
 SOME_BCRYPT = "$2b$12$" + "a" * 21 + "." + "a" * 31
 
 
@@ -28,7 +30,7 @@ FORMAT = KeyFormat(PEPPERS)
 
 
 def rules(**changes: Any) -> Rules:  # noqa: ANN401 - fields of the class
-    return Rules(**{"default_audience": DEFAULT_AUDIENCE, **changes})
+    return Rules(**{"default_audience": DEFAULT_AUDIENCE, "levels": LEVELS, **changes})
 
 
 def asked(for_rules: Rules | None = None, **changes: Any) -> RequestContext:  # noqa: ANN401 - fields of the class

@@ -15,6 +15,7 @@ from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.memory.log import InProcessChangeLog
 from keystile.adapters.signing.files import load_or_make
 from keystile.adapters.signing.issuer import LocalTokenIssuer
+from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.authority.auditing import Auditor
@@ -30,13 +31,14 @@ from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
 from keystile.authority.lookup import Lookup
 from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
+from keystile.authority.metering import Metering
 from keystile.authority.negatives import Negatives
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.verifier import Verifier
 from keystile.keys import KeyFormat, Stamps
 from keystile.restrictions import Policy
 from unit.builders import ISSUER, PEPPERS, asked, rules
-from unit.watched import KeptAudit, Time, WatchedCache, WatchedDirectory
+from unit.watched import KeptAudit, Time, WatchedAllowances, WatchedCache, WatchedDirectory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,6 +62,7 @@ class Process:
     verifier: Verifier
     jwts: JwtVerifier
     lifecycle: Lifecycle
+    metering: Metering
     chores: Chores
     prover: Prover
 
@@ -75,6 +78,7 @@ class World:
     log: InProcessChangeLog
     journal: FileJournal
     far: WatchedCache
+    allowances: WatchedAllowances
     audit: KeptAudit
     tokens: LocalTokenIssuer
     workers: BcryptWorkers
@@ -94,7 +98,12 @@ class World:
         return Exchange(self.tokens, self.time.now, timedelta(minutes=5))
 
     async def start(
-        self, peppers: Peppers | None = None, *, stamps: Stamps = Stamps.ENFORCE, always_bcrypt: bool = False
+        self,
+        peppers: Peppers | None = None,
+        *,
+        stamps: Stamps = Stamps.ENFORCE,
+        always_bcrypt: bool = False,
+        allow_uncounted: bool = False,
     ) -> Process:
         """Start another process, which has heard the log."""
         peppers = peppers or self.peppers
@@ -107,6 +116,13 @@ class World:
             directory=self.store, follower=follower, journal=self.journal, auditor=auditor, clock=self.time.now
         )
         prover = Prover(peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4)
+        metering = Metering(
+            self.allowances,
+            rules().levels,
+            clock=self.time.now,
+            ticks=self.time.ticks,
+            allow_uncounted=allow_uncounted,
+        )
         key_format = KeyFormat(peppers, stamps=stamps, older=True)
         verifier = Verifier(
             format=key_format,
@@ -119,6 +135,7 @@ class World:
             ),
             negatives=Negatives(memory, ticks=self.time.ticks),
             limiter=InProcessFailureLimiter(failures=self.failures, ticks=self.time.ticks),
+            metering=metering,
             lane=Lane(running=4, waiting=100, per_caller=100),
             slow_lane=Lane(running=1, waiting=10, per_caller=10),
             unstamped_lane=Lane(running=4, waiting=100, per_caller=100),
@@ -152,6 +169,7 @@ class World:
                 clock=self.time.now,
                 max_keys_per_owner=50,
             ),
+            metering=metering,
             chores=chores,
             prover=prover,
         )
@@ -212,6 +230,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         log=log,
         journal=FileJournal(folder / "journal", PEPPERS, alert=lambda _: None),
         far=WatchedCache(InProcessVerdictCache(2 * TTL, floors=log.floors, ticks=time.ticks)),
+        allowances=WatchedAllowances(SqliteAllowances(database)),
         audit=KeptAudit(),
         tokens=LocalTokenIssuer(ISSUER, [load_or_make(folder, "EdDSA")]),
         workers=workers,
@@ -222,6 +241,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     finally:
         opened.directory.down, opened.far.down = False, False
         opened.directory.may_answer.set()
+        opened.allowances.may_answer.set()
         await opened.settle()
         workers.close()
         await database.close()
