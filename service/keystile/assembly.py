@@ -28,6 +28,7 @@ from keystile.authority.lookup import Lookup
 from keystile.authority.matching import BcryptMatches
 from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
+from keystile.authority.metering import Metering
 from keystile.authority.negatives import Negatives
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
@@ -38,6 +39,7 @@ from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
 from keystile.keys import KeyFormat
+from keystile.limits import Levels
 from keystile.policy import Rules
 from keystile.settings import Store
 
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from keystile.authority.recent import RecentAudit
     from keystile.peppers import Peppers
     from keystile.ports import (
+        Allowances,
         ChangeLog,
         Directory,
         FailureLimiter,
@@ -78,6 +81,7 @@ class Backend:
     log: ChangeLog
     journal: Journal
     limiter: FailureLimiter
+    allowances: Allowances
     near: NearVerdictCache
     tokens: TokenIssuer
     usage: UsageStore
@@ -99,6 +103,7 @@ class Deployment:
     settings: Settings
     rules: Rules
     verifier: Verifier
+    metering: Metering
     jwts: JwtVerifier
     exchange: Exchange
     lifecycle: Lifecycle
@@ -143,6 +148,7 @@ def make_rules(settings: Settings) -> Rules:
         scopes=frozenset(settings.catalogue) or None,
         scope_roles={scope: needed for scope, needed in settings.catalogue.items() if needed},
         knows_roles=settings.store is Store.KEYCLOAK,
+        levels=Levels.parse(settings.levels, settings.default_level),
     )
 
 
@@ -195,8 +201,15 @@ class Assembly:
         self._near = backend.near
         self._index = self._make_index(peppers)
         self._tokens = backend.tokens
-        self._verifier = self._make_verifier(peppers)
         self._rules = make_rules(settings)
+        self._metering = Metering(
+            backend.allowances,
+            self._rules.levels,
+            clock=now,
+            ticks=time.monotonic,
+            allow_uncounted=settings.limits_without_redis == "allow",
+        )
+        self._verifier = self._make_verifier(peppers)
         stack.push_async_callback(self._chores.finish)
 
     async def listen(self) -> None:
@@ -273,6 +286,7 @@ class Assembly:
             rules=self._rules,
             verifier=self._verifier,
             jwts=jwts,
+            metering=self._metering,
             exchange=Exchange(self._tokens, now, self._settings.token_ttl),
             lifecycle=lifecycle,
             alterations=alterations,
@@ -356,6 +370,7 @@ class Assembly:
             ),
             negatives=Negatives(self._memory, ticks=time.monotonic),
             limiter=backend.limiter,
+            metering=self._metering,
             lane=Lane(running=16, waiting=1_000, per_caller=500),
             # Long, so that a flood waits instead of coming again at once, and slow: one look-up at a time, and four
             # times as long without any.

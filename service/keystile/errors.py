@@ -8,6 +8,7 @@ KeystileError
 │   ├── StillSearchingError
 │   └── EventsLostError
 ├── TooManyFailuresError    this address spent its failures: 429
+├── LimitReachedError       a limit of the key, or of its owner's level, is spent: 429
 ├── ChangeRefusedError      a change to a key or owner is not possible
 │   ├── OwnerUnknownError
 │   ├── KeyUnknownError
@@ -56,6 +57,9 @@ class Reason(StrEnum):
     TLS_REQUIRED = "tls_required"
     ENDPOINT_DENIED = "endpoint_denied"
     GATEWAY_ONLY = "gateway_only"
+    LEVEL_UNKNOWN = "level_unknown"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXCEEDED = "quota_exceeded"
     JWT_INVALID = "jwt_invalid"
     JWT_KILLED = "jwt_killed"
 
@@ -117,6 +121,24 @@ class TooManyFailuresError(KeystileError):
     def __init__(self, retry_after: int) -> None:
         super().__init__("too many failed look-ups from this address")
         self.retry_after = retry_after
+
+
+class LimitReachedError(KeystileError):
+    """A proved key has used up a limit; its holder may know which, and tries again after *retry_after* seconds.
+
+    *limit* is its name, as in *fields*: the values of `RateLimit` and `RateLimit-Policy`.
+    """
+
+    def __init__(
+        self, reason: Reason, *, limit: str, retry_after: int, fields: tuple[str, str], key_id: str, owner: str
+    ) -> None:
+        super().__init__(f"{reason.value}: {limit}")
+        self.reason = reason
+        self.limit = limit
+        self.retry_after = retry_after
+        self.fields = fields
+        self.key_id = key_id
+        self.owner = owner
 
 
 class ChangeRefusedError(KeystileError):

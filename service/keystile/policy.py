@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keystile.errors import Reason
+from keystile.limits import Levels
 from keystile.network import Facts, judge_request
 from keystile.records import KeyRecord, Owner, Status
 
@@ -36,6 +37,7 @@ class Rules:
     scopes: frozenset[str] | None = None
     scope_roles: Mapping[str, str] = field(default_factory=dict, hash=False)
     knows_roles: bool = False
+    levels: Levels = field(default_factory=Levels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,7 @@ class RequestContext:
 
     *facts* are what a trusted proxy said of it, and alone what a policy on requests is judged by. *at_gateway*: the JWT
     goes to the upstream of the request that was judged, not to the client.
+    *is_counted*: it spends the limits of the key, as all do but introspection.
     """
 
     rules: Rules
@@ -58,6 +61,7 @@ class RequestContext:
     facts: Facts | None = None
     at_gateway: bool = False
     user_agent: str = field(default="", compare=False)
+    is_counted: bool = True
     request_id: str = field(default="", compare=False)
 
 
@@ -161,6 +165,10 @@ def _check_environment(record: KeyRecord, _owner: Owner, rules: Rules, _now: dat
     return Reason.TEST_KEY if record.environment == "test" and not rules.accept_test_keys else None
 
 
+def _check_level(record: KeyRecord, _owner: Owner, rules: Rules, _now: datetime) -> Reason | None:
+    return None if rules.levels.knows(record.policy) else Reason.LEVEL_UNKNOWN  # its limits are not known either
+
+
 def _check_client_id(record: KeyRecord, context: RequestContext) -> Reason | None:
     named = context.client_id
     return Reason.ID_MISMATCH if named is not None and named != record.key_id else None
@@ -197,6 +205,7 @@ _STANDING: tuple[Callable[[KeyRecord, Owner, Rules, datetime], Reason | None], .
     _check_expiry,
     _check_owner,
     _check_environment,
+    _check_level,
 )
 _ASKED: tuple[Callable[[KeyRecord, RequestContext], Reason | None], ...] = (
     _check_client_id,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from keystile.changes import Change, Floor, PollMark, Position
     from keystile.keys import ApiKey
+    from keystile.limits import Bucket
     from keystile.records import Owner
     from keystile.usage import DayCounts, LastUse, LastUses
     from keystile.verdicts import Known, Verdict
@@ -238,6 +239,39 @@ class FailureLimiter(Protocol):
 
     async def fail(self, address: str, tag: str) -> None:
         """Count one failed look-up, once a minute for each distinct key *tag*. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a store granted of a bucket, counted there already (0: something is spent), and what it has *left* now.
+
+    *left* stands in the order of the bucket's quotas; of a spent one it may be negative.
+    """
+
+    granted: int
+    left: tuple[int, ...]
+
+
+class Allowances(Protocol):
+    """Counts requests and cents of the whole deployment per bucket, in calendar windows.
+
+    Trusted to count: what it grants in one window never exceeds a quota, in however many processes. What was granted
+    and is not used stays counted. Both methods raise `CannotTellError` when out of reach.
+    """
+
+    async def take(self, bucket: Bucket, *, needed: int, ahead: int, at: float) -> Allowance:
+        """Count up to *needed* requests in the windows of *at*, or *ahead* if that is more: see `limits.share`.
+
+        Nothing is granted while any quota of the bucket, its cents included, is spent.
+        """
+        ...
+
+    async def charge(self, bucket: Bucket, *, cents: int, at: float) -> int:
+        """Count what use has cost, and return what is left of the month's cents: below zero if it cost more.
+
+        The bucket has a quota of cents.
+        """
         ...
 
 

@@ -20,6 +20,7 @@ from keystile.claims import parse_resource
 from keystile.errors import ConfigurationError, KeystileError
 from keystile.expiries import parse_expiry
 from keystile.keys import Stamps, check_brand
+from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Peppers
 
 if TYPE_CHECKING:
@@ -110,6 +111,13 @@ class Settings(BaseSettings):
     trusted_proxies: Words = Field((), description="CIDRs whose forwarding headers are believed")
     forwarded_headers: Literal["x-forwarded", "x-original", "path"] = Field(
         "x-forwarded", description="how they tell method and path: `x-forwarded`, `x-original` or `path`"
+    )
+    levels: str = Field(
+        DEFAULT_LEVELS, description="`name:hour/day/month/cents`: requests, cost in a month; `-`: no limit"
+    )
+    default_level: str = Field("", description="level of keys that name none")
+    limits_without_redis: Literal["refuse", "allow"] = Field(
+        "refuse", description="a limited key, its lease used up, while Redis is away: 503 or uncounted"
     )
     redis_url: SecretStr | None = Field(None, description="`redis://`, `rediss://` or `redis+sentinel://`")
     keycloak_url: str = Field("", description="base URL of Keycloak")
@@ -236,6 +244,7 @@ class Settings(BaseSettings):
             ("SCOPES", self._check_scopes),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
+            ("LEVELS", lambda: Levels.parse(self.levels, self.default_level)),
         ]
         return [fault for name, check in checks for fault in _fault(name, check)]
 

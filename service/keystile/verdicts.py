@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from keystile.meters import Meter
+
 NOT_USED: Final[Mapping[str, int]] = MappingProxyType({})
 OTHER_PATHS = ""  # where paths are counted of which there are too many to tell apart
 _MOST_PATHS = 32
@@ -106,7 +108,8 @@ class Known:
     again would say the same: the key may be used. *answer* is the verify door's, good until
     *prepared_until*; the JWT is then in there, and not kept twice. Until *answer_until* it may be given without judging
     the request: never where the policy looks at requests. The last line in the audit log counts until
-    *audited_until*. *uses* counts requests by path until somebody takes them.
+    *audited_until*. *uses* counts requests by path until somebody takes them. Its requests count on *meters*: none if
+    it has no limits.
     """
 
     __slots__ = (
@@ -114,6 +117,7 @@ class Known:
         "answer_until",
         "audited_until",
         "kept_until",
+        "meters",
         "prepared_until",
         "stands_until",
         "uses",
@@ -127,6 +131,7 @@ class Known:
         self.audited_until = audited_until
         self.version = -1
         self.stands_until = 0.0
+        self.meters: tuple[Meter, ...] = ()
         self.answer: tuple[bytes, ...] = ()
         self.prepared_until = 0.0
         self.answer_until = 0.0

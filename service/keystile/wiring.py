@@ -16,6 +16,7 @@ from keystile.adapters.keycloak.events import KeycloakEvents
 from keystile.adapters.keycloak.realm_tokens import KeycloakRealmTokens
 from keystile.adapters.memory.cache import InProcessVerdictCache
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
+from keystile.adapters.redis.allowances import RedisAllowances
 from keystile.adapters.redis.cache import RedisVerdictCache
 from keystile.adapters.redis.events import RedisRecentEvents
 from keystile.adapters.redis.index import RedisIndexStore
@@ -27,6 +28,7 @@ from keystile.adapters.redis.usage import RedisUsageStore
 from keystile.adapters.secret_files import read_or_make
 from keystile.adapters.signing.files import load_all
 from keystile.adapters.signing.issuer import LocalTokenIssuer
+from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.adapters.sqlite.events import SqliteRecentEvents
@@ -99,6 +101,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         log=SqliteChangeLog(database, peppers, retention=_LOG_RETENTION),
         journal=_journal(settings, peppers, auditor),
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
+        allowances=SqliteAllowances(database),
         near=_near(settings),
         tokens=_tokens(settings),
         usage=SqliteUsageStore(database),
@@ -131,6 +134,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         limiter=RedisFailureLimiter(
             link, peppers.current.tag, near_limiter, client_of, failures=settings.failures_per_minute
         ),
+        allowances=RedisAllowances(link),
         near=_near(settings),
         tokens=_tokens(settings),
         usage=RedisUsageStore(link, peppers),

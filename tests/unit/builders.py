@@ -7,6 +7,7 @@ from typing import Any
 
 from keystile.changes import ALL_GENERATIONS, Change
 from keystile.keys import ApiKey, KeyFormat, make_stamp
+from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Pepper, Peppers
 from keystile.policy import RequestContext, Rules
 from keystile.records import KeyRecord, Owner
@@ -16,6 +17,7 @@ DAY = timedelta(days=1)
 ISSUER = "https://id.example.com/sts"
 DEFAULT_AUDIENCE = f"{ISSUER}/default"
 API_AUDIENCE = f"{ISSUER}/api/v1"
+LEVELS = Levels.parse(DEFAULT_LEVELS)
 SOME_BCRYPT = "$2b$12$" + "a" * 21 + "." + "a" * 31
 
 
@@ -29,7 +31,7 @@ FORMAT = KeyFormat(PEPPERS)
 
 
 def rules(**changes: Any) -> Rules:  # noqa: ANN401 - fields of the class
-    return Rules(**{"default_audience": DEFAULT_AUDIENCE, **changes})
+    return Rules(**{"default_audience": DEFAULT_AUDIENCE, "levels": LEVELS, **changes})
 
 
 def api_rules(**changes: Any) -> Rules:  # noqa: ANN401 - fields of the class

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from keystile.adapters.memory.cache import InProcessVerdictCache
     from keystile.changes import Floor
     from keystile.keys import ApiKey
-    from keystile.ports import AuditEvent, Cached, Directory, OwnerChange, RealmUser, UsageBatch, UsageStore
+    from keystile.limits import Bucket
+    from keystile.ports import (
+        Allowance,
+        Allowances,
+        AuditEvent,
+        Cached,
+        Directory,
+        OwnerChange,
+        RealmUser,
+        UsageBatch,
+        UsageStore,
+    )
     from keystile.records import Owner
     from keystile.usage import DayCounts, LastUses
     from keystile.verdicts import Verdict
@@ -165,6 +176,37 @@ class WatchedUsageStore:
     def _reach(self) -> UsageStore:
         if self.down:
             raise CannotTellError("the store is down")
+        return self._inner
+
+
+class WatchedAllowances:
+    """`Allowances` that count how often they are asked, and can be held or out of reach."""
+
+    def __init__(self, inner: Allowances) -> None:
+        self._inner = inner
+        self.takes: list[tuple[str, int, int]] = []
+        self.granted: list[int] = []
+        self.down = False
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def take(self, bucket: Bucket, *, needed: int, ahead: int, at: float) -> Allowance:
+        """Note what was asked and granted."""
+        self.takes.append((bucket.name, needed, ahead))
+        taken = await self._reach().take(bucket, needed=needed, ahead=ahead, at=at)
+        self.granted.append(taken.granted)
+        self.asked.set()
+        await self.may_answer.wait()
+        return taken
+
+    async def charge(self, bucket: Bucket, *, cents: int, at: float) -> int:
+        """Pass it on."""
+        return await self._reach().charge(bucket, cents=cents, at=at)
+
+    def _reach(self) -> Allowances:
+        if self.down:
+            raise CannotTellError("the allowances are out of reach")
         return self._inner
 
 

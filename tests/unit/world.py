@@ -15,6 +15,7 @@ from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.memory.log import InProcessChangeLog
 from keystile.adapters.signing.files import load_or_make
 from keystile.adapters.signing.issuer import LocalTokenIssuer
+from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.adapters.sqlite.usage import SqliteUsageStore
@@ -33,6 +34,7 @@ from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
 from keystile.authority.lookup import Lookup
 from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
+from keystile.authority.metering import Metering
 from keystile.authority.negatives import Negatives
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.stops import Stops
@@ -41,7 +43,15 @@ from keystile.authority.verifier import Verifier
 from keystile.keys import KeyFormat, Stamps
 from keystile.restrictions import Policy
 from unit.builders import ISSUER, PEPPERS, asked, rules
-from unit.watched import KeptAudit, Time, ToldRealm, WatchedCache, WatchedDirectory, WatchedUsageStore
+from unit.watched import (
+    KeptAudit,
+    Time,
+    ToldRealm,
+    WatchedAllowances,
+    WatchedCache,
+    WatchedDirectory,
+    WatchedUsageStore,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -68,6 +78,7 @@ class Process:
     callers: Callers
     lifecycle: Lifecycle
     alterations: Alterations
+    metering: Metering
     chores: Chores
     prover: Prover
 
@@ -84,6 +95,7 @@ class World:
     journal: FileJournal
     far: WatchedCache
     usage: WatchedUsageStore
+    allowances: WatchedAllowances
     audit: KeptAudit
     tokens: LocalTokenIssuer
     workers: BcryptWorkers
@@ -104,7 +116,12 @@ class World:
         return Exchange(self.tokens, self.time.now, timedelta(minutes=5))
 
     async def start(
-        self, peppers: Peppers | None = None, *, stamps: Stamps = Stamps.ENFORCE, always_bcrypt: bool = False
+        self,
+        peppers: Peppers | None = None,
+        *,
+        stamps: Stamps = Stamps.ENFORCE,
+        always_bcrypt: bool = False,
+        allow_uncounted: bool = False,
     ) -> Process:
         """Start another process, which has heard the log."""
         peppers = peppers or self.peppers
@@ -117,6 +134,13 @@ class World:
             directory=self.store, follower=follower, journal=self.journal, auditor=auditor, clock=self.time.now
         )
         prover = Prover(peppers, self.workers, always_bcrypt=always_bcrypt, older_secret=self.older_secret, cost=4)
+        metering = Metering(
+            self.allowances,
+            rules().levels,
+            clock=self.time.now,
+            ticks=self.time.ticks,
+            allow_uncounted=allow_uncounted,
+        )
         key_format = KeyFormat(peppers, stamps=stamps, older=True)
         verifier = Verifier(
             format=key_format,
@@ -129,6 +153,7 @@ class World:
             ),
             negatives=Negatives(memory, ticks=self.time.ticks),
             limiter=InProcessFailureLimiter(failures=self.failures, ticks=self.time.ticks),
+            metering=metering,
             lane=Lane(running=4, waiting=100, per_caller=100),
             slow_lane=Lane(running=1, waiting=10, per_caller=10),
             unstamped_lane=Lane(running=4, waiting=100, per_caller=100),
@@ -184,6 +209,7 @@ class World:
                 clock=self.time.now,
                 max_keys_per_owner=50,
             ),
+            metering=metering,
             chores=chores,
             prover=prover,
         )
@@ -250,6 +276,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
         journal=FileJournal(folder / "journal", PEPPERS, alert=lambda _: None),
         far=WatchedCache(InProcessVerdictCache(2 * TTL, floors=log.floors, ticks=time.ticks)),
         usage=WatchedUsageStore(SqliteUsageStore(database, wall=lambda: time.now().timestamp())),
+        allowances=WatchedAllowances(SqliteAllowances(database)),
         audit=KeptAudit(),
         tokens=LocalTokenIssuer(ISSUER, [load_or_make(folder, "EdDSA")]),
         workers=workers,
@@ -260,6 +287,7 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     finally:
         opened.directory.down, opened.far.down = False, False
         opened.directory.may_answer.set()
+        opened.allowances.may_answer.set()
         await opened.settle()
         workers.close()
         await database.close()

@@ -12,7 +12,7 @@ from keystile.errors import Reason
 from keystile.ports import AuditEvent
 
 if TYPE_CHECKING:
-    from keystile.errors import KeyRefusedError
+    from keystile.errors import KeyRefusedError, LimitReachedError
     from keystile.policy import RequestContext
     from keystile.ports import AuditLog, Ticks
     from keystile.verdicts import Verdict
@@ -36,6 +36,7 @@ class Auditor:
     def __init__(self, log: AuditLog, *, ticks: Ticks) -> None:
         self._log = log
         self._accepted: TTLCache[str, bool] = TTLCache(100_000, AUDITED_EVERY, timer=ticks)
+        self._limited: TTLCache[tuple[str, str], bool] = TTLCache(100_000, AUDITED_EVERY, timer=ticks)
         self._floods: Counter[tuple[str, Reason, str]] = Counter()
         self.outcomes: Counter[str] = Counter()
 
@@ -83,6 +84,25 @@ class Auditor:
                 reason=reason.value,
                 request_id=context.request_id or None,
                 detail={"door": context.door},
+            )
+        )
+
+    def limited(self, refusal: LimitReachedError, context: RequestContext) -> None:
+        """Count a refusal by a limit, and audit it, at most once a minute per key and limit."""
+        self.outcomes[refusal.reason.value] += 1
+        if (refusal.key_id, refusal.limit) in self._limited:
+            return
+        self._limited[refusal.key_id, refusal.limit] = True
+        self._log.record(
+            AuditEvent(
+                event="exchange",
+                outcome="refused",
+                key_id=refusal.key_id,
+                owner=refusal.owner,
+                address=context.address or None,
+                reason=refusal.reason.value,
+                request_id=context.request_id or None,
+                detail={"door": context.door, "limit": refusal.limit},
             )
         )
 

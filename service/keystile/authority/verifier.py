@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from keystile.authority.auditing import AUDITED_EVERY
-from keystile.errors import CannotTellError, KeyRefusedError, Reason, StillSearchingError, TooManyFailuresError
+from keystile.errors import (
+    CannotTellError,
+    KeyRefusedError,
+    LimitReachedError,
+    Reason,
+    StillSearchingError,
+    TooManyFailuresError,
+)
 from keystile.keys import MAX_KEY_BYTES
 from keystile.policy import decide, decide_asked, needs_roles
 from keystile.ports import Cached
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
     from keystile.authority.lookup import Lookup
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
+    from keystile.authority.metering import Metering
     from keystile.authority.negatives import Negatives
     from keystile.authority.usage import UsageRecorder
     from keystile.changes import Floor
@@ -48,6 +56,7 @@ class Verifier:
     freshness: Freshness
     negatives: Negatives
     limiter: FailureLimiter
+    metering: Metering
     lane: Lane
     slow_lane: Lane
     unstamped_lane: Lane
@@ -63,26 +72,40 @@ class Verifier:
     async def verify(self, presented: str, context: RequestContext) -> Verdict:
         """Return the verdict on the *presented* key, or raise a `KeyRefusedError`.
 
-        The secret is proved before anything else about the record is looked at. Raises `CannotTellError` where
-        nobody can say, and `TooManyFailuresError` where the address has spent its failures.
+        The secret is proved before anything else about the record is looked at, and the request is counted last: one
+        that is refused spends nothing. Raises `CannotTellError` where nobody can say, `TooManyFailuresError` where the
+        address has spent its failures, and `LimitReachedError` where the key has spent a limit.
         """
         name = self._name(presented)
-        known = self.standing(name)
         try:
-            if known is not None:
-                self._check_asked(known.verdict, context)
-                known.used(context.path)
-                return known.verdict
-            verdict = self._kept(name)
-            if verdict is None:
-                verdict = await self._prove(self.format.parse(presented), context)  # no I/O for a forged key
-            self.judge(verdict, context)
+            verdict = await self._judged(name, presented, context)
+            if await self.count(verdict, context):
+                verdict = await self._judged(name, presented, context)  # that took a while
         except KeyRefusedError as refusal:
             self.auditor.refused(refusal, context)
             self.usage.refused(refusal)
             raise
-        self._let_stand(name, verdict, context)
+        known = self.standing(name)
+        if known is not None and known.verdict is verdict:
+            self.auditor.accepted_again()
+            known.used(context.path)
+        else:
+            self._let_stand(name, verdict, context)
         return verdict
+
+    async def count(self, verdict: Verdict, context: RequestContext) -> bool:
+        """Count an allowed request against the limits of its key; this is the one place that does, but for leases.
+
+        Returns whether that took a while, so that what was judged before has to be judged again. Raises a
+        `LimitReachedError`, audited.
+        """
+        if not context.is_counted:
+            return False
+        try:
+            return await self.metering.count(verdict.record, verdict.owner)
+        except LimitReachedError as refusal:
+            self.auditor.limited(refusal, context)
+            raise
 
     def standing(self, name: bytes | None) -> Known | None:
         """Return the verdict of that cache name if it was judged and audited a moment ago, and that still stands.
@@ -118,6 +141,7 @@ class Verifier:
             verdict.seconds_to_expiry(self.clock()),
             self.memory.seconds_to_kill(verdict.record.key_id, verdict.record.gen, self.clock().timestamp()),
         )
+        known.meters = self.metering.meters_of(verdict.record, verdict.owner)
         known.version, known.stands_until = self.memory.version, now + seconds
         self.usage.accepted(verdict, context, known)
 
@@ -162,11 +186,22 @@ class Verifier:
         """Return the cache name of what could be a key, None for what cannot be one."""
         return self.format.name(presented.encode()) if len(presented) <= MAX_KEY_BYTES and presented.isascii() else None
 
+    async def _judged(self, name: bytes | None, presented: str, context: RequestContext) -> Verdict:
+        """Return the verdict on a key that may be used for this request, now."""
+        known = self.standing(name)
+        if known is not None:
+            self._check_asked(known.verdict, context)
+            return known.verdict
+        verdict = self._kept(name)
+        if verdict is None:
+            verdict = await self._prove(self.format.parse(presented), context)  # no I/O for a forged key
+        self.judge(verdict, context)
+        return verdict
+
     def _check_asked(self, verdict: Verdict, context: RequestContext) -> None:
         reason = decide_asked(verdict.record, verdict.owner, context)
         if reason is not None:
             raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
-        self.auditor.accepted_again()
 
     def _kept(self, name: bytes | None) -> Verdict | None:
         verdict = self.near.peek(name) if name is not None else None

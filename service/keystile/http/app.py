@@ -12,7 +12,7 @@ from keystile.errors import KeystileError
 from keystile.http.api.routes import add_api
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import credential_of
-from keystile.http.doors import answer_to
+from keystile.http.doors import answer_to, limits_of
 from keystile.http.metadata import metadata
 from keystile.http.metrics import exposition
 
@@ -89,6 +89,7 @@ async def validate() -> Response:
                 "username": verdict.owner.username,
                 "key_id": verdict.record.key_id,
             },
+            *limits_of(verdict, deployment.verifier),
         )
     )
 

@@ -7,15 +7,26 @@ import secrets
 from itertools import count
 from typing import TYPE_CHECKING
 
-from keystile.errors import CannotTellError, KeyRefusedError, KeystileError, Reason, RequestError, TooManyFailuresError
+from keystile.errors import (
+    CannotTellError,
+    KeyRefusedError,
+    KeystileError,
+    LimitReachedError,
+    Reason,
+    RequestError,
+    TooManyFailuresError,
+)
 from keystile.http.asgi import Answer, Header, header, json_answer
 from keystile.policy import RequestContext
 
 if TYPE_CHECKING:
+    from keystile.authority.verifier import Verifier
     from keystile.http.addresses import Client, ClientAddresses
     from keystile.http.asgi import Scope
     from keystile.http.forwarding import Forwarding
+    from keystile.meters import Meter
     from keystile.policy import Rules
+    from keystile.verdicts import Verdict
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -74,9 +85,27 @@ def answer_to(error: KeystileError, refusal: Answer) -> Answer:
         return json_answer(error.status, {"error": error.error, "error_description": error.description})
     if isinstance(error, TooManyFailuresError):
         return json_answer(429, {"error": "too_many_failures"}, _retry_after(error.retry_after))
+    if isinstance(error, LimitReachedError):
+        said = {"error": error.reason.value, "error_description": f"the limit {error.limit} is used up"}
+        return json_answer(429, said, _retry_after(error.retry_after), *_limit_headers(error.fields))
     if isinstance(error, CannotTellError):
         return json_answer(503, {"error": "temporarily_unavailable"}, _retry_after(error.retry_after))
     raise error
+
+
+def limits_of(verdict: Verdict, verifier: Verifier) -> tuple[Header, ...]:
+    """Return what an answer to the holder of that key says of its limits: nothing if it has none."""
+    return limits_told(verifier.metering.meters_of(verdict.record, verdict.owner), verifier)
+
+
+def limits_told(meters: tuple[Meter, ...], verifier: Verifier) -> tuple[Header, ...]:
+    """Return the same where its meters are at hand."""
+    return _limit_headers(verifier.metering.fields(meters)) if meters else ()
+
+
+def _limit_headers(fields: tuple[str, str]) -> tuple[Header, ...]:
+    left, policies = fields
+    return ((b"ratelimit", left.encode()), (b"ratelimit-policy", policies.encode())) if policies else ()
 
 
 def _retry_after(seconds: int) -> Header:

@@ -9,7 +9,7 @@ from keystile.claims import parse_resource, parse_scope
 from keystile.errors import KeyRefusedError, KeystileError, Reason, RequestError
 from keystile.http.asgi import json_answer, read_body
 from keystile.http.credentials import Credential, credential_of
-from keystile.http.doors import answer_to
+from keystile.http.doors import answer_to, limits_of
 from keystile.http.forms import parse_form
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TokenDoor:
         document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
         if minted.granted.scopes:
             document["scope"] = " ".join(minted.granted.scopes)
-        return json_answer(200, document)
+        return json_answer(200, document, *limits_of(verdict, self._verifier))
 
 
 def _one_way(form: Form, scope: Scope) -> Credential:

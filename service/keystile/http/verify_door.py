@@ -9,7 +9,7 @@ from urllib.parse import quote
 from keystile.errors import KeystileError, Reason
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import credential_of, sole_bearer
-from keystile.http.doors import answer_to
+from keystile.http.doors import answer_to, limits_of, limits_told
 from keystile.keys import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
@@ -73,9 +73,12 @@ class VerifyDoor:
             return self._throw_away(presented, scope)
         if self.verifier.ticks() >= known.answer_until:
             return None
+        meters = known.meters
+        if meters and not self.verifier.metering.spend(meters):
+            return None
         self.verifier.auditor.accepted_again()
         known.used(scope["path"])
-        return _good(known.answer)
+        return _good(known.answer, limits_told(meters, self.verifier) if meters else ())
 
     def _throw_away(self, presented: bytes, scope: Scope) -> Answer | None:
         if not self.verifier.format.is_forged(presented.decode("latin-1")):
@@ -88,9 +91,9 @@ class VerifyDoor:
         if _looks_like_jwt(credential.text):
             return await self._pass_on(credential.text, context)
         verdict = await self.verifier.verify(credential.text, context)
-        known = self.verifier.known(credential.text)
+        known, limits = self.verifier.known(credential.text), limits_of(verdict, self.verifier)
         if known is not None and known.verdict is verdict and self.verifier.ticks() < known.prepared_until:
-            return _good(known.answer)
+            return _good(known.answer, limits)
         jwt = self.exchange.reusable(verdict, context)
         if jwt is None:
             jwt = await self.exchange.mint_reusable(verdict, context)
@@ -102,13 +105,14 @@ class VerifyDoor:
             known.prepared_until = self.verifier.ticks() + jwt.until - self.verifier.clock().timestamp()
             # What was decided for this request says nothing of the next one where the policy looks at requests.
             known.answer_until = 0.0 if verdict.record.policy.judges_requests else known.prepared_until
-        return _good(said)
+        return _good(said, limits)
 
     async def _pass_on(self, token: str, context: RequestContext) -> Answer:
         presented = await self.jwts.verify(token, context)
         claims: dict[str, Any] = presented.claims
         scopes = str(claims.get("scope", "")).split()
-        return _good(_identity(token, presented.verdict.owner, presented.verdict.record.key_id, scopes))
+        said = _identity(token, presented.verdict.owner, presented.verdict.record.key_id, scopes)
+        return _good(said, limits_of(presented.verdict, self.verifier))
 
 
 def _identity(token: str, owner: Owner, key_id: str, scopes: Iterable[str]) -> tuple[bytes, ...]:
@@ -122,7 +126,7 @@ def _identity(token: str, owner: Owner, key_id: str, scopes: Iterable[str]) -> t
     )
 
 
-def _good(said: tuple[bytes, ...]) -> Answer:
+def _good(said: tuple[bytes, ...], limits: tuple[Header, ...]) -> Answer:
     authorization, subject, username, key_id, scope = said
     return Answer(
         200,
@@ -133,6 +137,7 @@ def _good(said: tuple[bytes, ...]) -> Answer:
             (b"x-auth-key-id", key_id),
             (b"x-auth-scope", scope),
             *_ALWAYS,
+            *limits,
         ),
     )
 

@@ -150,7 +150,7 @@ class Handlers:
         reported = Reported(**call.body.model_dump())
         self._deployment.recorder.report(record.key_id, reported)
         if reported.cost_cents:
-            await self._deployment.meters.charge(record, owner, reported.cost_cents)
+            await self._deployment.metering.charge(record, owner, reported.cost_cents)
         return Answer(204, NO_STORE)
 
     async def list_events(self, call: Call) -> Answer:
@@ -271,6 +271,6 @@ def _tag_of(call: Call) -> RequestTag | None:
     if not 0 < len(key) <= _MAX_TAG:
         raise RequestError("invalid_request", f"Idempotency-Key is 1 to {_MAX_TAG} characters")
     caller = call.asker.caller
-    sender = "\0".join([caller.kind, caller.actor, call.asker.context.path, key])
+    sender = f"{caller.kind}\0{caller.actor}\0{call.asker.context.path}\0{key}"
     name, body = (hashlib.sha256(part).hexdigest()[:24] for part in (sender.encode(), call.raw_body))
     return RequestTag(name, body)

@@ -22,7 +22,7 @@ _ALWAYS = (400, 401, 403, 429, 503)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One route. *path* is below the API's base; *answers*: success by status; *urgent*: never refused for an outage."""
+    """One route. *path* is below the API's base, *answers* are those of success; an *urgent* one waits for nobody."""
 
     name: str
     method: str

@@ -1,4 +1,4 @@
-"""Routes of the management API in the Quart application: authenticate, check, do; each step for every operation alike."""
+"""Routes of the management API in the Quart application: each step is the same for every operation."""
 
 from __future__ import annotations
 
