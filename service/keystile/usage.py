@@ -20,6 +20,7 @@ MAX_ENDPOINT = 200
 MAX_USER_AGENT = 200
 NUMBERS = ("requests", "errors", "bytes", "tokens", "cost_cents", "limit_hits")
 REFUSED, ENDPOINT, OTHERS = "refused:", "endpoint:", "other_endpoints"
+_CREDENTIAL = re.compile(r"[A-Za-z0-9]+_(?:live|test)_[\w-]{12,}|eyJ[\w-]{8,}(?:\.[\w-]*)*", re.ASCII)
 _REASON = re.compile(r"[a-z_]{1,40}")
 _PLACES = 2
 
@@ -176,9 +177,10 @@ def last_days(today: date, count: int) -> tuple[date, ...]:
     return tuple(today - timedelta(days=ago) for ago in reversed(range(min(max(1, count), KEPT_DAYS))))
 
 
-def printable(text: str, most: int) -> str:
-    """Return *text* cut to *most* characters, without those that do not print."""
-    return "".join(letter for letter in text[: 4 * most] if letter.isprintable())[:most]
+def tellable(text: str, most: int) -> str:
+    """Return what a client sent as it may be kept: what prints of it, cut to *most*, no credential that slipped in."""
+    prints = "".join(letter for letter in text[: 4 * most] if letter.isprintable())
+    return _CREDENTIAL.sub("(secret)", prints)[:most]
 
 
 def _is_refusal(name: str) -> bool:

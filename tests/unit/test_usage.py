@@ -14,7 +14,7 @@ from keystile.errors import CannotTellError, ChangeRefusedError, KeyRefusedError
 from keystile.records import EarlierSecret, KeyRecord
 from keystile.usage import MOST
 from keystile.verdicts import Known, Verdict
-from unit.builders import NOW, a_record, an_owner, asked
+from unit.builders import FORMAT, NOW, a_record, an_owner, asked
 from unit.watched import Time, WatchedUsageStore
 
 if TYPE_CHECKING:
@@ -131,6 +131,22 @@ async def test_strange_paths_are_told_as_they_print(
     (endpoint,) = (await told(store, time)).totals.endpoints
     assert endpoint.isprintable()
     assert 0 < len(endpoint) <= 200
+
+
+async def test_credentials_in_a_path_are_not_kept(recorder: UsageRecorder, store: WatchedUsageStore) -> None:
+    """A client that puts its key or JWT where none belongs does not find it in its usage."""
+    for secret in (
+        FORMAT.generate("live").reveal(),
+        "mcpkey_test_" + "x" * 43,
+        "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
+    ):
+        for path in (f"/a/{secret}/b", "/" + "x" * 170 + secret):
+            recorder.accepted(verdict_on(), asked(path=path, user_agent=f"agent {secret}"))
+        recorder.report(KEY, Reported(endpoint=secret))
+        await recorder.flush(store, all_uses=True)
+        told_of_it = repr(store.batches)
+        assert secret[:20] not in told_of_it
+        assert secret[-20:] not in told_of_it
 
 
 async def test_refusals_are_counted_by_reason(recorder: UsageRecorder, store: WatchedUsageStore, time: Time) -> None:

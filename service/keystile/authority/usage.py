@@ -24,7 +24,7 @@ from keystile.usage import (
     KeyUsage,
     LastUse,
     last_days,
-    printable,
+    tellable,
 )
 from keystile.verdicts import NOT_USED, OTHER_PATHS
 
@@ -135,7 +135,7 @@ class UsageRecorder:
             key_id=verdict.record.key_id,
             at=self._clock().timestamp(),
             address=context.address,
-            user_agent=printable(context.user_agent, MAX_USER_AGENT),
+            user_agent=tellable(context.user_agent, MAX_USER_AGENT),
             secret_ends_at=ends_at,
         )
 
@@ -152,7 +152,7 @@ class UsageRecorder:
         """Add what a service reports of that key, which exists."""
         counts = {name: number for name, number in reported.numbers().items() if number}
         if reported.endpoint:
-            counts[ENDPOINT + reported.endpoint] = 1
+            counts[ENDPOINT + tellable(reported.endpoint, MAX_ENDPOINT)] = 1
         self._count(key_id, counts)
 
     async def flush(self, store: UsageStore, *, all_uses: bool = False) -> None:
@@ -241,7 +241,7 @@ class UsageRecorder:
         if path == OTHER_PATHS:
             return OTHERS
         below = path.removeprefix(self._door) if path.startswith(f"{self._door}/") else path
-        return ENDPOINT + (printable(below, MAX_ENDPOINT) or "/")
+        return ENDPOINT + (tellable(below, MAX_ENDPOINT) or "/")
 
     def _lose(self) -> None:
         self.lost += 1
