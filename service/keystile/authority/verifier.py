@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _COSTLY = frozenset({Reason.UNKNOWN, Reason.WRONG_SECRET})
 STALE_STANDS = 1.0  # seconds between two attempts to read a known key anew while the directory is away
-_RACES = 3  # look-ups in a row that may each lose to a change before we give up
+_RACES = 10  # look-ups in a row that may each lose to a change before we give up: one event may be told three times
 
 
 @dataclass(frozen=True, kw_only=True)
