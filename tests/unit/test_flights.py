@@ -45,6 +45,24 @@ async def test_next_caller_starts_anew() -> None:
     assert [await flights.once("a", landing) for _ in range(3)] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("later", range(6))
+async def test_nobody_gets_an_answer_from_before(later: int) -> None:
+    """However late in the loop's turn a caller comes, a look-up that has ended before is not its answer."""
+    flights, ended = Flights[int](), 0
+
+    async def look_up() -> int:
+        nonlocal ended
+        ended += 1
+        return ended
+
+    first = asyncio.create_task(flights.once("a", look_up))
+    for _ in range(later):
+        await asyncio.sleep(0)
+    before = ended
+    assert await flights.once("a", look_up) > before
+    await first
+
+
 async def test_failure_reaches_every_caller_and_is_not_kept() -> None:
     """All who wait hear of a failure; the next one tries again."""
     flights, landing = Flights[int](), Landing()

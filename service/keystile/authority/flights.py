@@ -25,7 +25,7 @@ class Flights(Generic[Answer]):
     async def once(self, name: Hashable, look_up: Callable[[], Coroutine[None, None, Answer]]) -> Answer:
         """Return what the running look-up of that name returns or raises, starting it if there is none."""
         task = self._running.get(name)
-        if task is None:
+        if task is None or task.done():  # a done one is still there until its callbacks have run
             if len(self._running) >= self._limit:
                 raise CannotTellError("too many look-ups are under way")
             task = asyncio.create_task(look_up())
@@ -34,6 +34,7 @@ class Flights(Generic[Answer]):
         return await asyncio.shield(task)
 
     def _landed(self, name: Hashable, task: asyncio.Task[Answer]) -> None:
-        del self._running[name]
+        if self._running.get(name) is task:
+            del self._running[name]
         if not task.cancelled():
             task.exception()  # whoever still waits gets it; nobody waiting is not a fault
