@@ -200,7 +200,7 @@ async def test_unknown_paths_and_methods_are_problems(client: Client) -> None:
     assert (missing.status, missing.header("content-type")) == (404, "application/problem+json")
     wrong = await ask(client, "PUT", "/keys")
     assert (wrong.status, wrong.header("content-type")) == (405, "application/problem+json")
-    assert set((wrong.header("allow") or "").split(", ")) == {"GET", "POST"}
+    assert set((wrong.header("allow") or "").split(", ")) == {"GET", "HEAD", "POST"}
 
 
 async def test_listing_goes_page_by_page(client: Client) -> None:
@@ -284,7 +284,9 @@ async def test_an_owner_sees_its_own_keys_alone(client: Client) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/suspend"), ("POST", "/rotate"), ("GET", "/usage")):
         assert (await ask(client, method, f"/keys/{other['key_id']}{path}", who=who)).status == 404
         assert (await ask(client, method, f"/keys/000000000000{path}", who=who)).status == 404
-    assert (await ask(client, "POST", "/users/bob/keys", {"name": "x"}, who=who)).status == 404
+    for name in ("bob", "nobody"):
+        assert (await ask(client, "POST", f"/users/{name}/keys", {"name": "x"}, who=who)).status == 403
+        assert (await ask(client, "GET", f"/users/{name}/keys", who=who)).status == 403
     assert (await ask(client, "POST", "/keys", {"name": "x", "owner": "bob"}, who=who)).status == 403
     assert await is_good(client, other["api_key"])
 

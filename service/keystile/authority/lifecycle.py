@@ -187,6 +187,8 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise PolicyRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters", "name")
     check_policy(policy)
+    if not rules.levels.knows(policy):
+        raise PolicyRefusedError(f"the deployment does not know the level {policy.level}", "level")
     for audience in policy.audiences:
         if audience != rules.default_audience and not may_be_listed(audience, rules):
             raise PolicyRefusedError(f"the deployment does not allow the audience {audience}", "audiences")

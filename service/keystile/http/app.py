@@ -9,6 +9,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from keystile.errors import KeystileError
+from keystile.http.api.problems import problem
 from keystile.http.api.routes import add_api
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import credential_of
@@ -112,7 +113,8 @@ async def metrics() -> Response:
 async def wrong_path(error: HTTPException) -> Response:
     """Answer unknown paths and methods in JSON, as clients beside OAuth paths expect."""
     status = error.code or 500
-    response = _send(json_answer(status, {"error": _WORDS.get(status, "invalid_request")}))
+    document = {"error": _WORDS.get(status, "invalid_request")}
+    response = _send(problem(status) if _is_api() else json_answer(status, document))
     if status == 405 and hasattr(error, "valid_methods"):  # noqa: PLR2004 - RFC 9110, 15.5.6
         response.headers["Allow"] = ", ".join(error.valid_methods or ())
     return response
@@ -121,7 +123,11 @@ async def wrong_path(error: HTTPException) -> Response:
 async def broken(error: Exception) -> Response:
     """Answer a fault of ours without a word about it; the log has the rest."""
     current_app.logger.error("unexpected error", exc_info=error)
-    return _send(json_answer(500, {"error": "server_error"}))
+    return _send(problem(500) if _is_api() else json_answer(500, {"error": "server_error"}))
+
+
+def _is_api() -> bool:
+    return request.path.startswith(f"{_deployment().settings.issuer_path}/api/v1/")
 
 
 def _deployment() -> Deployment:
