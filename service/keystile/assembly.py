@@ -19,6 +19,7 @@ from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
 from keystile.authority.freshness import Freshness
+from keystile.authority.impersonation import Impersonation
 from keystile.authority.jwts import JwtVerifier
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import Lifecycle
@@ -94,6 +95,7 @@ class Deployment:
     exchange: Exchange
     lifecycle: Lifecycle
     callers: Callers
+    impersonation: Impersonation
     tokens: TokenIssuer
     auditor: Auditor
     memory: ChangeMemory
@@ -243,6 +245,7 @@ class Assembly:
                 realm=self._backend.realm_tokens,
                 admin_key=self._settings.admin_key.get_secret_value() if self._settings.admin_key else None,
             ),
+            impersonation=Impersonation(directory=self._backend.directory, auditor=self._auditor),
             tokens=self._tokens,
             auditor=self._auditor,
             memory=self._memory,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from keystile.ceilings import check_may_be_impersonated, check_within, inherited
+from keystile.ceilings import check_within, inherited
 from keystile.errors import RightsError
 from keystile.restrictions import Policy
 from keystile.rights import Caller, CallerKind
@@ -91,16 +91,3 @@ def test_new_key_starts_from_what_restricts_its_maker() -> None:
     assert (start.tenant, start.requests_per_hour, start.allowed_ips) == ("t", 10, ("10.0.0.0/8",))
     check_within(KEY, start, NOW + DAY, "live")
     assert inherited(USER) == Policy()
-
-
-@pytest.mark.parametrize("role", ["keystile:key-admin", "keystile:x", "realm-management:any"])
-def test_who_administers_is_not_impersonated(role: str) -> None:
-    """Nobody gets a key that acts as somebody who holds a role of Keystile or of the realm's management."""
-    with pytest.raises(RightsError):
-        check_may_be_impersonated(frozenset({"offline_access", role}))
-
-
-@pytest.mark.parametrize("roles", [None, frozenset(), frozenset({"deployer", "/keystile:ops", "other:keystile:x"})])
-def test_others_may_be_impersonated(roles: frozenset[str] | None) -> None:
-    """Ordinary owners, and those of a store that knows no roles."""
-    check_may_be_impersonated(roles)
