@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keystile.errors import RightsError
 from keystile.restrictions import Policy
+from keystile.rights import Role
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,9 +18,14 @@ if TYPE_CHECKING:
 _NONE_BY_DEFAULT = {"scopes": (), "audiences": ()}  # of these a key has none unless some are asked for
 
 
-def inherited(caller: Caller) -> Policy:
-    """Return the policy a new key of *caller* starts from: what restricts a key that calls restricts its own keys."""
-    return Policy() if caller.ceiling is None else caller.ceiling.policy.changed(_NONE_BY_DEFAULT)
+def inherited(caller: Caller, tenant: str = "") -> Policy:
+    """Return the policy a new key of *caller* starts from: what restricts a key that calls restricts its own keys.
+
+    A person who administers *tenant* may start from there.
+    """
+    if caller.ceiling is not None:
+        return caller.ceiling.policy.changed(_NONE_BY_DEFAULT)
+    return Policy(tenant=tenant if tenant in caller.tenants and Role.TENANT_ADMIN in caller.roles else "")
 
 
 def check_within(

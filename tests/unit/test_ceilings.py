@@ -8,7 +8,7 @@ import pytest
 from keystile.ceilings import check_within, inherited
 from keystile.errors import RightsError
 from keystile.restrictions import Policy
-from keystile.rights import Caller, CallerKind
+from keystile.rights import Caller, CallerKind, Role
 from unit.builders import DAY, NOW, a_record
 
 POLICY = Policy(
@@ -91,3 +91,13 @@ def test_new_key_starts_from_what_restricts_its_maker() -> None:
     assert (start.tenant, start.requests_per_hour, start.allowed_ips) == ("t", 10, ("10.0.0.0/8",))
     check_within(KEY, start, NOW + DAY, "live")
     assert inherited(USER) == Policy()
+
+
+def test_tenant_admin_may_start_in_its_tenant() -> None:
+    """For a person who administers a tenant, a new key in it is no change of tenant; for others it is."""
+    admin = replace(USER, roles=frozenset({Role.TENANT_ADMIN}), tenants=frozenset({"t"}))
+    assert inherited(admin, "t") == Policy(tenant="t")
+    assert inherited(admin, "u") == inherited(admin) == Policy()
+    member = replace(USER, tenants=frozenset({"t"}))
+    assert inherited(member, "t") == inherited(USER, "t") == Policy()
+    assert inherited(KEY, "u").tenant == "t"
