@@ -21,6 +21,7 @@ from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
 from keystile.authority.freshness import Freshness
 from keystile.authority.idle import IdleExpiry
+from keystile.authority.impersonation import Impersonation
 from keystile.authority.jwts import JwtVerifier
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import Lifecycle
@@ -295,6 +296,7 @@ class Assembly:
                 lifecycle=lifecycle,
                 alterations=alterations,
                 stops=self._stops,
+                impersonation=Impersonation(directory=self._backend.directory, auditor=self._auditor),
                 auditor=self._auditor,
             ),
             callers=Callers(

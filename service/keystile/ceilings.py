@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keystile.errors import RightsError
 from keystile.restrictions import Policy
+from keystile.rights import Role
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
     from keystile.rights import Caller
 
 _NONE_BY_DEFAULT = {"scopes": (), "audiences": ()}  # of these a key has none unless some are asked for
-_KEYSTILES_OWN = "keystile:"
-_KEYCLOAKS_OWN = "realm-management:"
 
 
-def inherited(caller: Caller) -> Policy:
-    """Return the policy a new key of *caller* starts from: what restricts a key that calls restricts its own keys."""
-    return Policy() if caller.ceiling is None else caller.ceiling.policy.changed(_NONE_BY_DEFAULT)
+def inherited(caller: Caller, tenant: str = "") -> Policy:
+    """Return the policy a new key of *caller* starts from: what restricts a key that calls restricts its own keys.
+
+    A person who administers *tenant* may start from there.
+    """
+    if caller.ceiling is not None:
+        return caller.ceiling.policy.changed(_NONE_BY_DEFAULT)
+    return Policy(tenant=tenant if tenant in caller.tenants and Role.TENANT_ADMIN in caller.roles else "")
 
 
 def check_within(
@@ -49,16 +53,6 @@ def check_within(
         beyond &= policy.exceeds(before.policy) | ({"expires_at"} if _later(expires_at, before.expires_at) else set())
     if beyond:
         raise RightsError(f"a key gives no more than it has: {', '.join(sorted(beyond))}", fields=beyond)
-
-
-def check_may_be_impersonated(roles: frozenset[str] | None) -> None:
-    """Raise a `RightsError` if an owner with these roles is one for whom nobody else may have a key.
-
-    *roles* are those of `Directory.roles`; None (not known in this store) says nothing against it. A key of such an
-    owner would be a way to rights that its issuer may not have.
-    """
-    if any(role.startswith((_KEYSTILES_OWN, _KEYCLOAKS_OWN)) for role in roles or ()):
-        raise RightsError("this owner administers Keystile or the realm: only the owner gets keys for it")
 
 
 def _later(one: datetime | None, other: datetime | None) -> bool:

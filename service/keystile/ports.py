@@ -76,7 +76,15 @@ class Directory(Protocol):
     async def roles(self, owner_id: str) -> frozenset[str] | None:
         """Return what that owner effectively holds: roles `name`, client roles `client:name`, groups `/path`.
 
-        None where the store knows no roles. Raises `OwnerUnknownError`.
+        Of client roles, only those are told that scopes depend on, and Keystile's own. None where the store knows no
+        roles. Raises `OwnerUnknownError`.
+        """
+        ...
+
+    async def administers(self, owner_id: str) -> bool:
+        """Tell whether that owner effectively holds any role of Keystile, or of the management of the realm.
+
+        Raises `OwnerUnknownError`.
         """
         ...
 

@@ -65,6 +65,10 @@ class PagedDirectory:
         """Know nothing of roles."""
         return None
 
+    async def administers(self, owner_id: str) -> bool:  # noqa: ARG002 - the port's
+        """Know of no administrator."""
+        return False
+
     async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
         """Return a page."""
         await self.may_page.wait()

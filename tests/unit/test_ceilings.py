@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from keystile.ceilings import check_may_be_impersonated, check_within, inherited
+from keystile.ceilings import check_within, inherited
 from keystile.errors import RightsError
 from keystile.restrictions import Policy
-from keystile.rights import Caller, CallerKind
+from keystile.rights import Caller, CallerKind, Role
 from unit.builders import DAY, NOW, a_record
 
 POLICY = Policy(
@@ -93,14 +93,11 @@ def test_new_key_starts_from_what_restricts_its_maker() -> None:
     assert inherited(USER) == Policy()
 
 
-@pytest.mark.parametrize("role", ["keystile:key-admin", "keystile:x", "realm-management:any"])
-def test_who_administers_is_not_impersonated(role: str) -> None:
-    """Nobody gets a key that acts as somebody who holds a role of Keystile or of the realm's management."""
-    with pytest.raises(RightsError):
-        check_may_be_impersonated(frozenset({"offline_access", role}))
-
-
-@pytest.mark.parametrize("roles", [None, frozenset(), frozenset({"deployer", "/keystile:ops", "other:keystile:x"})])
-def test_others_may_be_impersonated(roles: frozenset[str] | None) -> None:
-    """Ordinary owners, and those of a store that knows no roles."""
-    check_may_be_impersonated(roles)
+def test_tenant_admin_may_start_in_its_tenant() -> None:
+    """For a person who administers a tenant, a new key in it is no change of tenant; for others it is."""
+    admin = replace(USER, roles=frozenset({Role.TENANT_ADMIN}), tenants=frozenset({"t"}))
+    assert inherited(admin, "t") == Policy(tenant="t")
+    assert inherited(admin, "u") == inherited(admin) == Policy()
+    member = replace(USER, tenants=frozenset({"t"}))
+    assert inherited(member, "t") == inherited(USER, "t") == Policy()
+    assert inherited(KEY, "u").tenant == "t"

@@ -6,7 +6,7 @@ import pytest
 
 from keystile.authority.memory import HEARD_FOR, POLL_VOUCHES_FOR, WATCHED_FOR, owner_name
 from keystile.authority.watching import EventWatch
-from keystile.changes import EVERY_OWNER, Change, PollMark
+from keystile.changes import EVERY_OWNER, EVERY_ROLE, Change, PollMark
 from keystile.errors import CannotTellError, EventsLostError
 from keystile.ports import PolledEvents
 from keystile.verdicts import Verdict
@@ -21,6 +21,7 @@ class Events:
     def __init__(self) -> None:
         self.named: set[str] = set()
         self.own: set[str] = set()
+        self.realm_wide = False
         self.fault: Exception | None = None
         self.asked: list[float | None] = []
 
@@ -30,9 +31,9 @@ class Events:
         if self.fault is not None:
             raise self.fault
         page = PolledEvents(
-            owner_ids=frozenset(self.named), own_ids=frozenset(self.own), realm_wide=False, polled_at=100.0
+            owner_ids=frozenset(self.named), own_ids=frozenset(self.own), realm_wide=self.realm_wide, polled_at=100.0
         )
-        self.named, self.own = set(), set()
+        self.named, self.own, self.realm_wide = set(), set(), False
         return page
 
 
@@ -195,3 +196,11 @@ async def test_after_an_hour_of_nothing_it_begins_anew(watcher: Watcher) -> None
     await watcher.watch.look()
     assert watcher.events.asked == [None]
     assert not watcher.counts()
+
+
+async def test_change_of_roles_is_seen_without_the_log(watcher: Watcher) -> None:
+    """A change that names nobody ends what depends on roles, and nothing else."""
+    watcher.events.realm_wide = True
+    await watcher.watch.look()
+    assert watcher.counts()
+    assert not watcher.memory.counts(at(5), KEY, owner_name(EVERY_ROLE))

@@ -60,6 +60,7 @@ class WatchedDirectory:
         self.writes: list[str] = []
         self.role_reads: list[str] = []
         self.planted_owners: dict[str, Owner] = {}
+        self.administrators: set[str] = set()
         self.held: dict[str, frozenset[str]] = {}
         self.planted: dict[str, tuple[Owner, ...]] = {}
         self.down = False
@@ -102,6 +103,12 @@ class WatchedDirectory:
         self.role_reads.append(owner_id)
         inner = self._reach()
         return self.held[owner_id] if owner_id in self.held else await inner.roles(owner_id)
+
+    async def administers(self, owner_id: str) -> bool:
+        """Tell whether the test says so; count the read."""
+        self.role_reads.append(owner_id)
+        self._reach()
+        return owner_id in self.administrators
 
     async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
         """Pass it on."""

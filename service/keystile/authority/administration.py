@@ -7,17 +7,17 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from keystile.ceilings import check_may_be_impersonated, check_within, inherited
+from keystile.ceilings import check_within, inherited
 from keystile.documents import etag_of
 from keystile.errors import CannotTellError, KeyUnknownError, OwnerUnknownError, PreconditionError, RightsError
 from keystile.ports import AuditEvent
+from keystile.records import Owner
 from keystile.rights import (
     Action,
     Relation,
     allows,
     changed_fields,
     denied_fields,
-    is_impersonation,
     relations,
     widened_fields,
 )
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
     from keystile.authority.alterations import Alterations, RotatedKey, Wanted
     from keystile.authority.auditing import Auditor
+    from keystile.authority.impersonation import Impersonation
     from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
     from keystile.authority.stops import StoppedKey, Stops
     from keystile.policy import RequestContext
     from keystile.ports import Directory
-    from keystile.records import KeyRecord, Owner, RequestTag, RevocationReason
+    from keystile.records import KeyRecord, RequestTag, RevocationReason
     from keystile.rights import Caller
 
     Fits = Callable[[Owner, KeyRecord], bool]
@@ -75,6 +76,7 @@ class Administration:
     lifecycle: Lifecycle
     alterations: Alterations
     stops: Stops
+    impersonation: Impersonation
     auditor: Auditor
 
     async def show(self, asker: Asker, key_id: str, action: Action = Action.SHOW) -> tuple[Owner, KeyRecord]:
@@ -138,17 +140,15 @@ class Administration:
         A request whose tag was seen in the last 24 hours raises `RequestReusedError` with the key it issued then.
         """
         caller = asker.caller
-        policy = inherited(caller).changed(asked)
-        owner = None if request.owner == caller.username and caller.subject else await self._named(request.owner)
-        owner_id = caller.subject if owner is None and request.owner == caller.username else owner.id if owner else ""
-        related = relations(caller, owner_id, policy.tenant)
+        base = inherited(caller)
+        policy = base.changed(asked)
+        owner = await self.directory.owner_named(request.owner) or Owner(id="", username=request.owner)
+        related = relations(caller, owner.id, policy.tenant)
         if not allows(caller, Action.ISSUE, *related):
             self._refuse(asker, Action.ISSUE, request.owner, None)
-        base = inherited(caller)
         self._check_fields(asker, changed_fields(policy, base), frozenset(), related, request.owner)
         check_within(caller, policy, request.expires_at, request.environment)
-        if is_impersonation(Action.ISSUE, *related):
-            await self._check_impersonation(asker, owner_id, request.owner)
+        await self.impersonation.check(caller, Action.ISSUE, owner, *related, context=asker.context)
         return await self.lifecycle.issue(replace(request, policy=policy, issued_by=caller.actor))
 
     async def change(
@@ -178,8 +178,7 @@ class Administration:
         """Give a key a new secret."""
         owner, record = await self.show(asker, key_id, Action.ROTATE)
         related = relations(asker.caller, owner.id, record.policy.tenant)
-        if is_impersonation(Action.ROTATE, *related):
-            await self._check_impersonation(asker, owner.id, owner.username)
+        await self.impersonation.check(asker.caller, Action.ROTATE, owner, *related, context=asker.context)
 
         def check(owner: Owner, record: KeyRecord) -> None:
             self._permit(asker, Action.ROTATE, owner, record)
@@ -246,18 +245,6 @@ class Administration:
             self._audit_refusal(asker, Action.CHANGE, owner, None, fields=sorted(denied))
             names = ", ".join(sorted(denied))
             raise RightsError(f"not for this caller to set, or to set to more: {names}", fields=denied)
-
-    async def _named(self, username: str) -> Owner | None:
-        return await self.directory.owner_named(username)
-
-    async def _check_impersonation(self, asker: Asker, owner_id: str, username: str) -> None:
-        roles = await self.directory.roles(owner_id) if owner_id else None
-        try:
-            check_may_be_impersonated(roles)
-        except RightsError:
-            self._audit_refusal(asker, Action.IMPERSONATE, username, None)
-            raise
-        self._audit(asker, "impersonation", "done", username, None)
 
     def _refuse(self, asker: Asker, action: Action, owner: str | None, key_id: str | None) -> None:
         self._audit_refusal(asker, action, owner, key_id)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEADLINE = 3.0  # seconds for one call, a token renewal included
 _SEE_USERS = "view-users (or manage-users)"
+_SEE_CLIENTS = "view-clients"
 _SEE_EVENTS = "view-events"
 _Answer = TypeVar("_Answer")
 Representation = dict[str, Any]
@@ -71,6 +72,14 @@ class KeycloakClient:
     async def groups_of(self, user_id: str) -> list[Representation]:
         """Return the groups that user is a member of; raises `OwnerUnknownError`."""
         return await self._ask(_SEE_USERS, self._admin.a_get_user_groups, _segment(user_id))
+
+    async def client_roles_of(self, user_id: str, client: str) -> list[Representation]:
+        """Return the roles of *client* that user has, by whatever way; raises `OwnerUnknownError`."""
+        uuid = await self._ask(_SEE_CLIENTS, self._admin.a_get_client_id, client)
+        if uuid is None:
+            raise CannotTellError(f"the realm shows no client {client}")
+        method = self._admin.a_get_composite_client_roles_of_user
+        return await self._ask(f"{_SEE_USERS} and {_SEE_CLIENTS}", method, _segment(user_id), uuid)
 
     async def certs(self) -> Representation:
         """Return the keys with which the realm signs its tokens."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from keycloak import KeycloakError
 
+from keystile.adapters.keycloak.wanted import MANAGEMENT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,7 +24,6 @@ _NO_LOGIN = {
     "directAccessGrantsEnabled": False,
 }
 _NOT_FOUND = 404
-_REALM_MANAGEMENT = "realm-management"
 
 
 async def ensure_service_client(
@@ -79,7 +80,7 @@ async def _ensure_client(keycloak: KeycloakAdmin, name: str, wanted: dict[str, A
 
 async def _ensure_roles(keycloak: KeycloakAdmin, name: str, roles: frozenset[str]) -> list[str]:
     account = await service_account(keycloak, name)
-    management = await _uuid(keycloak, _REALM_MANAGEMENT)
+    management = await _uuid(keycloak, MANAGEMENT)
     held = {role["name"] for role in await keycloak.a_get_client_roles_of_user(account["id"], management)}
     missing = sorted(roles - held)
     if not missing:

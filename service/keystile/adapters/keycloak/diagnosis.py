@@ -35,6 +35,7 @@ async def diagnose(
         lambda: _profile(reader, older_keys=older_keys),
         lambda: _roles(reader, want.READER_ROLES),
         lambda: _roles(writer, want.WRITER_ROLES),
+        lambda: _marks(reader),
         lambda: _events(reader),
         lambda: _canary(reader),
     ]
@@ -72,6 +73,11 @@ async def _roles(client: KeycloakClient, wanted: frozenset[str]) -> list[Finding
         fix = f"take the roles {_list(excess)} of realm-management from service-account-{client.id}"
         findings.append(Finding(ok=False, what=f"client {client.id} may do more than it needs", fix=fix))
     return findings
+
+
+async def _marks(reader: KeycloakClient) -> list[Finding]:
+    held = (await reader.claims()).get("realm_access", {}).get("roles", ())
+    return [_judge("roles are marked, so that the reader sees who holds them", good=want.MARKED in held)]
 
 
 async def _events(reader: KeycloakClient) -> list[Finding]:

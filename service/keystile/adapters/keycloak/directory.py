@@ -11,6 +11,7 @@ from keystile.adapters.keycloak.alerts import Alerts
 from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, RECORDS, attributes_of, padded, to_owner
 from keystile.adapters.keycloak.canary import Canary
 from keystile.adapters.keycloak.turns import Turns
+from keystile.adapters.keycloak.wanted import API_CLIENT, MANAGEMENT, MARKED
 from keystile.adapters.keycloak.writing import write
 from keystile.errors import CannotTellError, OwnerUnknownError, RequestError
 
@@ -42,6 +43,7 @@ class KeycloakDirectory:
         pauses: Sequence[float] = PAUSES,
     ) -> None:
         alert = Alerts(alert)
+        self._alert = alert
         self._reader = reader
         self._writer = writer
         self._ticks = ticks
@@ -112,8 +114,16 @@ class KeycloakDirectory:
 
     async def roles(self, owner_id: str) -> frozenset[str] | None:
         """See `Directory.roles`. Client roles are seen by their marks: see `wanted.marks`."""
+        if not await self._sees_marks():
+            self._alert("the realm does not mark its roles: run 'keystile keycloak setup'")
+            raise CannotTellError("the realm does not show who holds which role")
         roles, groups = await asyncio.gather(self._reader.realm_roles_of(owner_id), self._reader.groups_of(owner_id))
         return frozenset(role["name"] for role in roles) | {group["path"] for group in groups}
+
+    async def administers(self, owner_id: str) -> bool:
+        """See `Directory.administers`: the writer looks, who sees all clients and is as good as an administrator."""
+        held = (self._writer.client_roles_of(owner_id, client) for client in (API_CLIENT, MANAGEMENT))
+        return any(await asyncio.gather(*held))
 
     async def refresh_realm(self) -> int:
         """Read the realm's `notBefore` (epoch seconds), from now on the least of every owner's."""
@@ -123,6 +133,11 @@ class KeycloakDirectory:
     async def close(self) -> None:
         """Stop what goes on in the background."""
         await self._aftercare.close()
+
+    async def _sees_marks(self) -> bool:
+        # Where set-up has marked no roles, nobody would seem to hold any.
+        claims = await self._reader.claims()
+        return MARKED in claims.get("realm_access", {}).get("roles", ())
 
     async def _having(self, lookup_value: str) -> list[Representation]:
         # The index is asked with a value of our own making only: what a client sent never shapes a query.

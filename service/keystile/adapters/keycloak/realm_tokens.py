@@ -76,7 +76,7 @@ class KeycloakRealmTokens:
     def _user(self, claims: dict[str, Any]) -> RealmUser | None:
         # A token bound to its holder (`cnf`, or `typ` DPoP) is no bearer token: we could not see whether he sends it.
         # ID, refresh and logout tokens are signed by the same keys and say what they are in `typ` too.
-        if claims.get("typ") != "Bearer" or "cnf" in claims or claims.get("azp") not in self._clients:
+        if claims.get("typ") != "Bearer" or "cnf" in claims or str(claims.get("azp")) not in self._clients:
             return None
         return RealmUser(
             id=claims["sub"],

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keycloak import KeycloakAdmin, KeycloakConnectionError, KeycloakError, KeycloakOpenIDConnection
 
 from keystile.adapters.keycloak import wanted as want
+from keystile.adapters.keycloak.api_access import ensure_api_scope, ensure_marks
 from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, OURS, attributes_of, padded, put_body
 from keystile.adapters.keycloak.clients import ensure_api_client, ensure_service_client, service_account
 from keystile.adapters.keycloak.events import USER_EVENTS, events_are_kept
@@ -35,6 +36,8 @@ async def setup(admin: AdminAccess, wanted: WantedRealm) -> list[str]:
         # Full scope would put the owner's right to manage the account into every token made for a key.
         lines += await ensure_service_client(keycloak, wanted.tokens, want.TOKENS_ROLES, full_scope=False)
         lines += await ensure_api_client(keycloak, want.API_CLIENT, want.API_ROLES)
+        lines += await ensure_api_scope(keycloak, wanted.api_clients)
+        lines += await ensure_marks(keycloak, wanted.marked, wanted.reader.id)
         lines += await _ensure_events(keycloak, wanted.realm)
         lines += await _ensure_canary(keycloak, wanted.writer.id)
         return lines

@@ -9,12 +9,14 @@ from keystile.adapters.keycloak.attributes import LOOKUPS, PADDED, RECORDS
 from keystile.records import MAX_TEXT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from keystile.adapters.keycloak.access import Credentials
 
 READER_ROLES = frozenset({"view-users", "view-events", "view-realm"})
-WRITER_ROLES = frozenset({"manage-users"})
+WRITER_ROLES = frozenset({"manage-users", "view-clients"})
 TOKENS_ROLES: frozenset[str] = frozenset()
-HARMLESS_ROLES = frozenset({"query-users", "query-groups", "query-realms", "view-organizations"})
+HARMLESS_ROLES = frozenset({"query-users", "query-clients", "query-groups", "query-realms", "view-organizations"})
 API_CLIENT = "keystile"
 API_ROLES = {
     "key-admin": "May manage the API keys of every owner.",
@@ -22,7 +24,7 @@ API_ROLES = {
 }
 API_SCOPE = "keystile"
 MANAGEMENT = "realm-management"
-ANY_MANAGEMENT = f"{MANAGEMENT}:any"
+MARKED = f"{API_CLIENT}:marks"  # a realm role of the reader: it can see marks
 ADMIN_EVENTS_TTL = 3 * 86_400  # seconds
 POLICY = "unmanagedAttributePolicy"
 OPEN_POLICY = "ENABLED"
@@ -48,6 +50,20 @@ class WantedRealm:
     older_keys: bool = False
     api_clients: tuple[str, ...] = ()
     marked: tuple[str, ...] = ()
+
+
+def marks(marked: Iterable[str]) -> dict[tuple[str, str], str]:
+    """Return, for client roles by client and name, the realm role that shows who holds each.
+
+    The reader sees a user's realm roles. To see its client roles it would need view-clients, which shows the secrets of
+    all clients (measured on 26.7.4), the writer's among them. So each such client role brings a realm role along, its
+    mark, and whoever has the one by whatever way has the other.
+    """
+    found = {(API_CLIENT, name): f"{API_CLIENT}:{name}" for name in API_ROLES}
+    for mark in marked:
+        client, _, name = mark.rpartition(":")  # a client's name may be a URL
+        found[client, name] = mark
+    return found
 
 
 def declared(profile: dict[str, Any], name: str) -> dict[str, Any]:

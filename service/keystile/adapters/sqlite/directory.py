@@ -57,6 +57,10 @@ class SqliteDirectory:
             raise OwnerUnknownError(f"there is no owner with the id {owner_id}")
         return None
 
+    async def administers(self, owner_id: str) -> bool:
+        """See `Directory.administers`."""
+        return bool(await self.roles(owner_id))
+
     async def set_enabled(self, owner_id: str, *, enabled: bool) -> None:
         """Enable or disable an owner, as Keycloak's console would."""
         await self._database.write(_set_enabled, owner_id, enabled)
