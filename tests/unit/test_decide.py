@@ -32,6 +32,7 @@ FAULTS = [
     Fault(Reason.EXPIRED, record={"expires_at": NOW}),
     Fault(Reason.OWNER_DISABLED, owner={"enabled": False}),
     Fault(Reason.TEST_KEY, record={"environment": "test"}, rules={"accept_test_keys": False}),
+    Fault(Reason.LEVEL_UNKNOWN, record={"policy": Policy(level="platinum")}),
     Fault(Reason.AUDIENCE_DENIED, request={"audience": "https://other.example.com"}),
     Fault(Reason.SCOPE_DENIED, request={"scopes": ("write",)}),
 ]
