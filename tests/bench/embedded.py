@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.keyring import BulkKey, make_keys
+from bench.keyring import EVERYDAY, BulkKey, make_keys
 from bench.machine import SERVER_CORE, pin
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.peppers import new_pepper
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from keystile.restrictions import Policy
+
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
@@ -29,9 +31,9 @@ class Embedded:
     pepper: str
     folder: Path
 
-    def add_keys(self, count: int) -> list[BulkKey]:
+    def add_keys(self, count: int, policy: Policy = EVERYDAY) -> list[BulkKey]:
         """Put that many keys, each of an owner of its own, into the store."""
-        keys = make_keys(self.pepper, count)
+        keys = make_keys(self.pepper, count, policy)
         asyncio.run(_store(self.folder / "keystile.db", keys))
         return keys
 

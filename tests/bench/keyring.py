@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Of the length that every bcrypt string has. Nobody asks it: the digest is proof enough.
 _BCRYPT = "$2b$12$" + "abcdefghijklmnopqrstu." + "x" * 31
-_POLICY = Policy(scopes=("tools:read", "tools:call"))
+EVERYDAY = Policy(scopes=("tools:read", "tools:call"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class BulkKey:
         return padded(self.key_id) or ""
 
 
-def make_keys(pepper: str, count: int) -> list[BulkKey]:
-    """Return *count* live keys that *pepper* stamps and proves."""
+def make_keys(pepper: str, count: int, policy: Policy = EVERYDAY) -> list[BulkKey]:
+    """Return *count* live keys under *policy* that *pepper* stamps and proves."""
     peppers = Peppers.parse(pepper)
     keys = KeyFormat(peppers)
-    return [_bulk(keys.generate("live"), peppers) for _ in range(count)]
+    return [_bulk(keys.generate("live"), peppers, policy) for _ in range(count)]
 
 
 def unknown_keys(pepper: str, count: int) -> list[str]:
@@ -58,7 +58,7 @@ def forged_keys(count: int) -> list[str]:
     return unknown_keys(new_pepper("strange"), count)
 
 
-def _bulk(key: ApiKey, peppers: Peppers) -> BulkKey:
+def _bulk(key: ApiKey, peppers: Peppers, policy: Policy) -> BulkKey:
     now = datetime.now(UTC)
     record = KeyRecord(
         key_id=key.tag,
@@ -72,6 +72,6 @@ def _bulk(key: ApiKey, peppers: Peppers) -> BulkKey:
         issued_by="cli:bench",
         issued_at=now,
         expires_at=now + timedelta(days=365),
-        policy=_POLICY,
+        policy=policy,
     )
     return BulkKey(key.tag, key.reveal(), record.to_text())

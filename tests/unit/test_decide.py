@@ -38,6 +38,7 @@ FAULTS = [
     Fault(Reason.TEST_KEY, record={"environment": "test"}, rules={"accept_test_keys": False}),
     Fault(Reason.POLICY_UNVERIFIABLE, record={"policy": Policy(allowed_ips=("203.0.113.0/24",), require_tls=True)}),
     Fault(Reason.ADDRESS_DENIED, request={"facts": replace(SAID, address="198.51.100.1")}),
+    Fault(Reason.LEVEL_UNKNOWN, record={"policy": Policy(level="platinum")}),
     Fault(Reason.AUDIENCE_DENIED, request={"audience": "https://other.example.com"}),
     Fault(Reason.SCOPE_DENIED, request={"scopes": ("write",)}),
 ]

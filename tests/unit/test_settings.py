@@ -163,3 +163,13 @@ def test_unknown_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("KEYSTILE_PROT", "KEYSTILE_URL", "KEYSTILE_PID", "KEYSTILE_PEPPERS_FILE", "KEYSTILE_API_KEY"):
         monkeypatch.setenv(name, "x")
     assert unknown_settings() == ["KEYSTILE_PROT"]
+
+
+def test_levels_are_checked_at_the_start(load: Load) -> None:
+    """A level that cannot be read, or a default that is none of them, stops the start; so does another answer."""
+    assert load().levels.startswith("user:1000/10000/300000/1000,tenant:")
+    assert (load().default_level, load().limits_without_redis) == ("", "refuse")
+    assert load(LEVELS="small:1/-/-/-", DEFAULT_LEVEL="small").default_level == "small"
+    assert "KEYSTILE_LEVELS" in fault(load, LEVELS="user:1000")
+    assert "'gold' is none of" in fault(load, LEVELS="small:1/-/-/-", DEFAULT_LEVEL="gold")
+    assert "KEYSTILE_LIMITS_WITHOUT_REDIS" in fault(load, LIMITS_WITHOUT_REDIS="maybe")

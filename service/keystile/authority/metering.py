@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord, Owner
 
 _MOST_METERS = 100_000  # one that is forgotten loses its lease
-_ROUNDS = 100  # leases in a row of which others may leave nothing
+_ROUNDS = 1_000  # leases in a row of which others may leave nothing
 _REASONS = {Measure.HOUR: Reason.RATE_LIMITED, Measure.DAY: Reason.RATE_LIMITED}
 
 

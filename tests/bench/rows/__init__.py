@@ -10,6 +10,7 @@ from bench.rows.flood import flood
 from bench.rows.forged import forged
 from bench.rows.hot import token, verify
 from bench.rows.latency import latency
+from bench.rows.limited import limited
 from bench.rows.memory import memory
 from bench.rows.redis import redis
 from bench.rows.scaling import scaling
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 GROUPS: dict[str, Callable[[Plan], list[Row]]] = {
     "verify": verify,
     "token": token,
+    "limited": limited,
     "latency": latency,
     "scaling": scaling,
     "memory": memory,
