@@ -161,12 +161,14 @@ async def test_user_of_the_realm_writes_while_enabled(deployed: Deployed) -> Non
     owner = await deployed.deployment.lifecycle.directory.owner(deployed.owner)
     assert owner is not None
     with pytest.raises(RightsError):
-        await deployed.deployment.impersonation.check(
+        await deployed.deployment.administration.impersonation.check(
             caller, Action.ISSUE, owner, Relation.ANY, context=deployed.context()
         )
     admin.delete_client_roles_of_user(deployed.owner, client, [role])
     assert Role.ADMIN not in (await callers.identify(token, deployed.context(), writing=True)).roles
-    await deployed.deployment.impersonation.check(caller, Action.ISSUE, owner, Relation.ANY, context=deployed.context())
+    await deployed.deployment.administration.impersonation.check(
+        caller, Action.ISSUE, owner, Relation.ANY, context=deployed.context()
+    )
     admin.user_logout(deployed.owner)
     with pytest.raises(KeyRefusedError) as killed:
         await callers.identify(token, deployed.context(), writing=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,8 @@ async def test_a_revoke_bites_while_a_request_waits_to_be_counted(world: World, 
 
 async def test_an_unknown_level_refuses_the_key(world: World) -> None:
     """Nobody knows what it was to be limited to, so it may do nothing, and the audit says why."""
-    issued = await world.issue(policy=Policy(level="platinum"))
+    issued = await world.issue()
+    await world.write(issued.owner.id, replace(issued.record, policy=Policy(level="platinum")))
     with pytest.raises(KeyRefusedError) as refused:
         await world.verify(issued.key)
     assert refused.value.reason is Reason.LEVEL_UNKNOWN

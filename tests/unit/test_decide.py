@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystile.errors import Reason
+from keystile.limits import Levels
 from keystile.network import Facts
 from keystile.policy import RESERVED_SCOPES, Rules, decide, held_scopes
 from keystile.records import KeyRecord, Owner, Status
@@ -27,6 +28,7 @@ class Fault(NamedTuple):
     request: dict[str, Any] = {}  # noqa: RUF012
 
 
+BOUND = Policy(allowed_ips=("203.0.113.0/24",), level="user")
 SAID = Facts(address="203.0.113.9")
 
 # In the order in which they are found: who fails two checks hears of the first.
@@ -36,9 +38,9 @@ FAULTS = [
     Fault(Reason.EXPIRED, record={"expires_at": NOW}),
     Fault(Reason.OWNER_DISABLED, owner={"enabled": False}),
     Fault(Reason.TEST_KEY, record={"environment": "test"}, rules={"accept_test_keys": False}),
-    Fault(Reason.POLICY_UNVERIFIABLE, record={"policy": Policy(allowed_ips=("203.0.113.0/24",), require_tls=True)}),
+    Fault(Reason.LEVEL_UNKNOWN, rules={"levels": Levels()}),
+    Fault(Reason.POLICY_UNVERIFIABLE, record={"policy": replace(BOUND, require_tls=True)}),
     Fault(Reason.ADDRESS_DENIED, request={"facts": replace(SAID, address="198.51.100.1")}),
-    Fault(Reason.LEVEL_UNKNOWN, record={"policy": Policy(level="platinum")}),
     Fault(Reason.AUDIENCE_DENIED, request={"audience": "https://other.example.com"}),
     Fault(Reason.SCOPE_DENIED, request={"scopes": ("write",)}),
 ]
@@ -49,7 +51,7 @@ def reason_for(*faults: Fault) -> Reason | None:
     for fault in faults:
         together = [{**have, **more} for have, more in zip(together, fault[1:], strict=True)]
     record, owner, ruled, request = together
-    record = {"policy": Policy(allowed_ips=("203.0.113.0/24",)), **record}
+    record = {"policy": BOUND, **record}
     return decide(a_record(**record), an_owner(**owner), asked(rules(**ruled), **{"facts": SAID, **request}), NOW)
 
 
