@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from keystile.errors import ConfigurationError
@@ -20,6 +21,7 @@ _LARGEST = 10**15 - 1  # what an integer may be in a header (RFC 9651, 3.3.1)
 _LEVEL = re.compile(r"([a-z][a-z0-9_-]{0,31}):([0-9/-]+)")
 _NUMBER = re.compile(r"[0-9]{1,15}")
 _NO_LIMIT = "-"
+_HOUR = 3_600  # seconds
 
 
 class Measure(StrEnum):
@@ -69,7 +71,13 @@ class Window:
 
 def window_of(measure: Measure, at: float) -> Window:
     """Return the window in which the moment *at* (epoch seconds) lies."""
-    moment = datetime.fromtimestamp(at, UTC).replace(minute=0, second=0, microsecond=0)
+    return _window_in(measure, int(at // _HOUR))
+
+
+@lru_cache(64)
+def _window_in(measure: Measure, hour: int) -> Window:
+    """Return the window in which that hour since the epoch lies: all of them begin with an hour."""
+    moment = datetime.fromtimestamp(hour * _HOUR, UTC)
     if measure is Measure.HOUR:
         return _window(f"{moment:%Y-%m-%dT%H}", moment, moment + timedelta(hours=1))
     moment = moment.replace(hour=0)

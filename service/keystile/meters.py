@@ -36,7 +36,18 @@ class Meter:
     *waiting* requests wait for the next lease. What is left at its end is lost: it is counted in the store.
     """
 
-    __slots__ = ("_asked_at", "_leased", "bucket", "left", "policies", "refused_until", "standings", "until", "waiting")
+    __slots__ = (
+        "_asked_at",
+        "_leased",
+        "_told",
+        "bucket",
+        "left",
+        "policies",
+        "refused_until",
+        "standings",
+        "until",
+        "waiting",
+    )
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -46,6 +57,7 @@ class Meter:
         self.waiting = 0
         self.standings: tuple[Standing, ...] = ()
         self.policies = ""
+        self._told: tuple[tuple[str, int, float], ...] = ()
         self._leased = 0
         self._asked_at = -inf
 
@@ -73,6 +85,14 @@ class Meter:
         self.refused_until = -inf if granted else min(now + _REFUSED_FOR, self.until)
         counted = [standing for standing in self.standings if standing.measure.counts_requests]
         self.policies = ", ".join(f'"{each.name}";q={each.most};w={each.seconds}' for each in counted)
+        self._told = tuple((f'"{each.name}";r=', max(0, each.left), each.resets_at) for each in counted)
+
+    def limits(self, now: float) -> str:
+        """Return what is left of each quota of requests, and in how many seconds it begins anew."""
+        left = self.left
+        return ", ".join(
+            [f"{name}{rest + left};t={max(0, ceil(resets_at - now))}" for name, rest, resets_at in self._told]
+        )
 
     def give_up(self) -> None:
         """Count nothing more on this lease."""
@@ -89,10 +109,4 @@ def limit_fields(meters: Iterable[Meter], now: float) -> tuple[str, str]:
     See draft-ietf-httpapi-ratelimit-headers. Cents are no quota of requests, so they are not told.
     """
     heard = [meter for meter in meters if meter.policies]
-    left = [
-        f'"{each.name}";r={max(0, each.left) + meter.left};t={max(0, ceil(each.resets_at - now))}'
-        for meter in heard
-        for each in meter.standings
-        if each.measure.counts_requests
-    ]
-    return ", ".join(left), ", ".join(meter.policies for meter in heard)
+    return ", ".join([meter.limits(now) for meter in heard]), ", ".join([meter.policies for meter in heard])

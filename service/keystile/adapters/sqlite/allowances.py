@@ -42,6 +42,7 @@ def _take(connection: sqlite3.Connection, bucket: Bucket, needed: int, ahead: in
         if quota.measure.counts_requests:
             _count(connection, bucket, quota.measure, granted, at)
             left[number] -= granted
+    _sweep(connection, at)
     return Allowance(granted, tuple(left))
 
 
@@ -64,6 +65,9 @@ def _count(connection: sqlite3.Connection, bucket: Bucket, measure: Measure, amo
         " ON CONFLICT (counter) DO UPDATE SET used = used + excluded.used",
         (counter_name(bucket, measure, window), amount, window.ends_at + _KEPT),
     )
+
+
+def _sweep(connection: sqlite3.Connection, at: float) -> None:
     connection.execute(
         "DELETE FROM allowances WHERE counter IN (SELECT counter FROM allowances WHERE until < ? LIMIT ?)", (at, _SWEPT)
     )
