@@ -105,6 +105,7 @@ class Verifier:
             return await self.metering.count(verdict.record, verdict.owner)
         except LimitReachedError as refusal:
             self.auditor.limited(refusal, context)
+            self.usage.limited(verdict.record.key_id)
             raise
 
     def standing(self, name: bytes | None) -> Known | None:

@@ -88,7 +88,7 @@ def _view(
 
 async def _asker(operation: Operation, deployment: Deployment, contexts: Contexts) -> Asker:
     scope: Any = request.scope
-    context = contexts.of(scope, _DOOR)
+    context = contexts.of(scope, _DOOR, is_counted=False)  # managing keys spends nothing of theirs
     credential = credential_of(scope)
     if credential is None:
         raise KeyRefusedError(Reason.MALFORMED)
