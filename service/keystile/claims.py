@@ -62,9 +62,23 @@ def claims_of(
     }
     if granted.scopes:
         claims["scope"] = " ".join(granted.scopes)
-    if record.policy.projects:
-        claims["projects"] = list(record.policy.projects)
-    return claims
+    return claims | _carried(record)
+
+
+def _carried(record: KeyRecord) -> dict[str, Any]:
+    """Return what a JWT tells of its key's policy, for the service that reads it: Keystile enforces none of it."""
+    policy = record.policy
+    constraints = {
+        "max_tokens_per_request": policy.max_tokens_per_request,
+        "max_concurrent_requests": policy.max_concurrent_requests,
+    }
+    carried: dict[str, Any] = {
+        "projects": list(policy.projects),
+        "tenant": policy.tenant,
+        "capabilities": [dict(capability) for capability in policy.capabilities],
+        "constraints": {name: value for name, value in constraints.items() if value is not None},
+    }
+    return {name: value for name, value in carried.items() if value}
 
 
 def parse_scope(text: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pytest
 from keystile.peppers import new_pepper
 from stack import KeystileServer, RedisServer
 from stack.ports import free_port
+from stories.api import ADMIN_KEY, CONSOLE
 from stories.keycloak_world import KeycloakWorld
 from stories.world import World
 
@@ -71,5 +72,7 @@ def make_environment(folder: object) -> dict[str, str]:
         "KEYSTILE_OLDER_KEYS": "true",
         "KEYSTILE_OLDER_HMAC_SECRET": secrets.token_urlsafe(32),
         "KEYSTILE_FAILURES_PER_MINUTE": "1000",
+        "KEYSTILE_ADMIN_KEY": ADMIN_KEY,
+        "KEYSTILE_API_CLIENTS": CONSOLE,
         **{f"KEYSTILE_KEYCLOAK_{role}_SECRET": secrets.token_urlsafe(24) for role in ("READER", "WRITER", "TOKENS")},
     }

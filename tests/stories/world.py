@@ -79,9 +79,11 @@ class World:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
 
-    def verify_until(self, credential: str, status: int, *, meanwhile: tuple[int, ...]) -> httpx.Response:
+    def verify_until(
+        self, credential: str, status: int, *, meanwhile: tuple[int, ...], url: str = ""
+    ) -> httpx.Response:
         """Ask until the answer is *status*; every answer before must be one of *meanwhile*."""
-        return until(lambda: self.verify(credential), lambda answer: answer.status_code == status, meanwhile)
+        return until(lambda: self.verify(credential, url=url), lambda answer: answer.status_code == status, meanwhile)
 
 
 def until(

@@ -46,6 +46,18 @@ def test_every_jwt_has_an_id_of_its_own() -> None:
     assert len({claims()["jti"] for _ in range(1_000)}) == 1_000
 
 
+def test_what_services_enforce_is_carried() -> None:
+    """Tenant, projects, capabilities and constraints of a policy are told as they are; without any nothing is."""
+    can = {"resource": "orders", "actions": ["read"], "constraints": {"region": "eu"}}
+    policy = Policy(
+        projects=("p",), tenant="acme", capabilities=(can,), max_tokens_per_request=8, max_concurrent_requests=2
+    )
+    said = claims(policy=policy)
+    assert (said["projects"], said["tenant"], said["capabilities"]) == (["p"], "acme", [can])
+    assert said["constraints"] == numbers
+    assert not {"projects", "tenant", "capabilities", "constraints"} & claims().keys()
+
+
 def test_without_scopes_there_is_no_scope_claim() -> None:
     """A key without scopes gives a JWT without `scope`, not an empty one."""
     assert "scope" not in claims()

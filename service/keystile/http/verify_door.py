@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keystile.http.credentials import Credential
     from keystile.http.doors import Contexts
     from keystile.policy import RequestContext
-    from keystile.records import Owner
+    from keystile.records import KeyRecord, Owner
 
 _NO_CREDENTIAL = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b"Bearer"))
 _REFUSED = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b'Bearer error="invalid_token"'))
@@ -31,11 +31,11 @@ _MAX_JWT = 8_192
 # A gateway copies these headers to the upstream. One left out, or empty, would let the client's own header of
 # that name through; so all are always there, and "-" means nothing. What a header may not carry is encoded.
 _ALWAYS: tuple[Header, ...] = (
-    (b"x-auth-tenant", b"-"),
     (b"x-auth-actor", b"-"),
     (b"cache-control", b"no-store"),
     (b"content-length", b"0"),
 )
+_NO_TENANT = b"-"
 _PLAIN = "".join(chr(code) for code in (*range(0x21, 0x25), *range(0x26, 0x7F)))
 
 
@@ -98,7 +98,7 @@ class VerifyDoor:
         if jwt is None:
             jwt = await self.exchange.mint_reusable(verdict, context)
             self.verifier.share_jwt(credential.text, verdict, jwt)
-        said = _identity(jwt.text, verdict.owner, verdict.record.key_id, jwt.scopes)
+        said = _identity(jwt.text, verdict.owner, verdict.record, jwt.scopes)
         if known is not None and known.verdict is verdict:
             known.verdict = verdict if verdict.jwt is None else replace(verdict, jwt=None)
             known.answer = said
@@ -111,23 +111,24 @@ class VerifyDoor:
         presented = await self.jwts.verify(token, context)
         claims: dict[str, Any] = presented.claims
         scopes = str(claims.get("scope", "")).split()
-        said = _identity(token, presented.verdict.owner, presented.verdict.record.key_id, scopes)
+        said = _identity(token, presented.verdict.owner, presented.verdict.record, scopes)
         return _good(said, limits_of(presented.verdict, self.verifier))
 
 
-def _identity(token: str, owner: Owner, key_id: str, scopes: Iterable[str]) -> tuple[bytes, ...]:
+def _identity(token: str, owner: Owner, record: KeyRecord, scopes: Iterable[str]) -> tuple[bytes, ...]:
     """Return the values of the headers that differ from key to key: all that is kept of an answer."""
     return (
         b"Bearer " + token.encode(),
         encode_identity(owner.id).encode(),
         encode_identity(owner.username).encode(),
-        encode_identity(key_id).encode(),
+        encode_identity(record.key_id).encode(),
         " ".join(encode_identity(scope) for scope in scopes).encode() or b"-",
+        encode_identity(record.policy.tenant).encode() if record.policy.tenant else _NO_TENANT,
     )
 
 
 def _good(said: tuple[bytes, ...], limits: tuple[Header, ...]) -> Answer:
-    authorization, subject, username, key_id, scope = said
+    authorization, subject, username, key_id, scope, tenant = said
     return Answer(
         200,
         (
@@ -136,6 +137,7 @@ def _good(said: tuple[bytes, ...], limits: tuple[Header, ...]) -> Answer:
             (b"x-auth-username", username),
             (b"x-auth-key-id", key_id),
             (b"x-auth-scope", scope),
+            (b"x-auth-tenant", tenant),
             *_ALWAYS,
             *limits,
         ),
