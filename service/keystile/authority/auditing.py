@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cachetools import TTLCache
@@ -12,6 +15,8 @@ from keystile.errors import Reason
 from keystile.ports import AuditEvent
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from keystile.errors import KeyRefusedError, LimitReachedError
     from keystile.policy import RequestContext
     from keystile.ports import AuditLog, Ticks
@@ -28,6 +33,28 @@ _EVENTS = {
 AUDITED_EVERY = 60.0  # seconds between two lines on the successes of one key
 _MAX_FLOODS = 1_000
 _ELSEWHERE = "(others)"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who asked for a change, and in which request."""
+
+    actor: str
+    address: str | None = None
+    request_id: str | None = None
+
+
+_origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
+
+
+@contextmanager
+def on_behalf_of(origin: Origin) -> Iterator[None]:
+    """Say for the block who asks: every change audited in it names them."""
+    token = _origin.set(origin)
+    try:
+        yield
+    finally:
+        _origin.reset(token)
 
 
 class Auditor:
@@ -113,7 +140,15 @@ class Auditor:
         self._floods[(address if known else _ELSEWHERE, reason, door)] += 1
 
     def changed(self, event: AuditEvent) -> None:
-        """Audit a change of a key, or an alert."""
+        """Audit a change of a key, or its refusal, with who asked for it where that is known."""
+        origin = _origin.get()
+        if origin is not None:
+            event = replace(
+                event,
+                actor=event.actor or origin.actor,
+                address=event.address or origin.address,
+                request_id=event.request_id or origin.request_id,
+            )
         self._log.record(event)
 
     def alert(self, what: str) -> None:

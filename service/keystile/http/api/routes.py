@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from quart import Response, request
 
 from keystile.authority.administration import Asker
+from keystile.authority.auditing import Origin, on_behalf_of
 from keystile.errors import KeyRefusedError, KeystileError, Reason, RequestError
 from keystile.http.api.docs import page
 from keystile.http.api.handlers import Call, Handlers
@@ -77,7 +78,9 @@ def _view(
                 raw_body=raw,
                 headers={name.lower(): value for name, value in request.headers.items()},
             )
-            return send(await operation.handle(handlers, call))
+            origin = Origin(asker.caller.actor, asker.context.address or None, asker.context.request_id or None)
+            with on_behalf_of(origin):
+                return send(await operation.handle(handlers, call))
         except ValidationError as error:
             return send(_invalid(error))
         except KeystileError as error:
