@@ -97,17 +97,21 @@ class Administration:
             raise OwnerUnknownError("there is no such user")
         return owner
 
-    async def page(self, asker: Asker, start: Place, limit: int, fits: Fits) -> Page:
+    async def page(self, asker: Asker, start: Place, limit: int, fits: Fits, username: str | None = None) -> Page:
         """Return up to *limit* keys the caller may list and that *fits*, and where the next page begins.
 
         A page may hold fewer, even none, and not be the last: of a large store so many owners are looked at, no more.
+        With a *username* only that owner is looked at.
         """
+        if username is not None:
+            named = await self.directory.owner_named(username)
+            return self._cut(asker, start, () if named is None else (named,), "", limit, fits)
         if allows(asker.caller, Action.LIST, Relation.ANY) or asker.caller.tenants:
             return await self._page_of_all(asker, start, limit, fits)
         self.check(asker, Action.LIST)
         owner = await self.directory.owner(asker.caller.subject)
         owners = () if owner is None else (owner,)
-        return self._cut(asker, Place(), owners, "", limit, fits)
+        return self._cut(asker, start, owners, "", limit, fits)
 
     async def _page_of_all(self, asker: Asker, start: Place, limit: int, fits: Fits) -> Page:
         found: list[tuple[Owner, KeyRecord]] = []

@@ -60,7 +60,11 @@ class Handlers:
         """See the table."""
         asked = call.query
         page = await self._administration.page(
-            call.asker, read_cursor(asked.cursor), asked.limit, lambda owner, record: self._fits(asked, owner, record)
+            call.asker,
+            read_cursor(asked.cursor),
+            asked.limit,
+            lambda owner, record: self._fits(asked, owner, record),
+            asked.owner,
         )
         return self._page(page.keys, page.place)
 
@@ -188,7 +192,7 @@ class Handlers:
             name=call.body.name,
             issued_by="",
             environment=call.body.environment,
-            expires_at=self._expiry(call.body.expires or self._deployment.settings.default_expiry),
+            expires_at=self._first_expiry(call),
             policy=Policy(),
             tag=_tag_of(call),
         )
@@ -228,8 +232,16 @@ class Handlers:
 
     def _fits(self, asked: Any, owner: Owner, record: KeyRecord) -> bool:  # noqa: ANN401 - a Listing
         document = key_document(owner, record, self._clock())
-        wanted = {"status": asked.status, "owner": asked.owner, "tenant": asked.tenant, "name": asked.name}
+        wanted = {"status": asked.status, "tenant": asked.tenant, "name": asked.name}
         return all(value is None or document.get(name) == value for name, value in wanted.items())
+
+    def _first_expiry(self, call: Call) -> Any:  # noqa: ANN401 - a moment or None
+        """Return the expiry asked for, else the deployment's, or that of the key that asks if it comes before."""
+        expires_at = self._expiry(call.body.expires or self._deployment.settings.default_expiry)
+        ceiling = call.asker.caller.ceiling
+        if call.body.expires is not None or ceiling is None or ceiling.expires_at is None:
+            return expires_at
+        return ceiling.expires_at if expires_at is None else min(expires_at, ceiling.expires_at)
 
     def _expiry(self, text: str | None) -> Any:  # noqa: ANN401 - a moment or None
         return None if text is None else parse_expiry(text, self._clock())
