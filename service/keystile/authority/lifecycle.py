@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from keystile.changes import Change
+from keystile.claims import check_claims
 from keystile.errors import (
     CannotTellError,
     KeyUnknownError,
@@ -16,13 +17,14 @@ from keystile.errors import (
     RequestReusedError,
     TooManyKeysError,
 )
+from keystile.keys import holds_credential
 from keystile.network import check_policy
 from keystile.policy import RESERVED_SCOPES, may_be_listed
 from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, RevocationReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from keystile.authority.auditing import Auditor
@@ -123,6 +125,7 @@ class Lifecycle:
         return await self.stops.revoke(key_id, reason=reason, revoked_by=revoked_by)
 
     def _check(self, request: KeyRequest) -> None:
+        _check_no_credential({"owner": request.owner})  # before an error repeats it
         check_wanted(request.name, request.policy, self.rules)
         if request.expires_at is not None and request.expires_at <= self.clock():
             raise PolicyRefusedError("the key would have expired already", "expires")
@@ -186,6 +189,8 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     """Raise a `ChangeRefusedError` unless a key may have that name and that policy in this deployment."""
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise PolicyRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters", "name")
+    _check_no_credential({"name": name, **policy.to_document()})
+    check_claims(policy)
     check_policy(policy)
     if not rules.levels.knows(policy):
         raise PolicyRefusedError(f"the deployment does not know the level {policy.level}", "level")
@@ -195,3 +200,10 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     unknown = set(policy.scopes) - (rules.scopes or set(policy.scopes)) - RESERVED_SCOPES
     if unknown:
         raise PolicyRefusedError(f"the deployment does not know the scope {min(unknown)}", "scopes")
+
+
+def _check_no_credential(said: Mapping[str, Any]) -> None:
+    """Raise a `PolicyRefusedError` if a credential stands in what would be kept, shown and audited."""
+    for field, value in said.items():
+        if holds_credential(str(value)):
+            raise PolicyRefusedError(f"{field} holds what looks like a credential", field)
