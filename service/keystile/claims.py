@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 MAX_URI = 512
 _CLOCKS_APART = 60  # seconds
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # RFC 6749, appendix A.4
+SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]{1,128}"  # RFC 6749, appendix A.4
+URI = r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+"
+_SCOPE = re.compile(SCOPE)
 _MAX_SCOPES = 50
 _MAX_WORD = 256
-_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
+_URI = re.compile(URI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def claims_of(
 def parse_scope(text: str) -> tuple[str, ...]:
     """Read a `scope` parameter (RFC 6749, 3.3), duplicates dropped; raises `invalid_scope`."""
     scopes = tuple(dict.fromkeys(text.split(" "))) if text else ()
-    if len(scopes) > _MAX_SCOPES or not all(_SCOPE_TOKEN.fullmatch(scope) for scope in scopes):
+    if len(scopes) > _MAX_SCOPES or not all(_SCOPE.fullmatch(scope) for scope in scopes):
         raise RequestError("invalid_scope", "scope is a space-separated list of scope tokens")
     return scopes
 
