@@ -11,7 +11,7 @@ from keystile.authority.alterations import Wanted
 from keystile.authority.lifecycle import KeyRequest
 from keystile.authority.usage import Reported
 from keystile.documents import etag_of, key_document
-from keystile.errors import KeyRefusedError, RequestError, RequestReusedError
+from keystile.errors import KeyRefusedError, PolicyRefusedError, RequestError, RequestReusedError
 from keystile.expiries import parse_expiry
 from keystile.http.api.cursors import read_cursor, write_cursor
 from keystile.http.asgi import NO_STORE, Answer, json_answer
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord, Owner
 
 _NOT_POLICY = frozenset({"name", "expires", "owner", "environment"})
-_MAX_TAG = 255
 _DONE_BEFORE = (
     "this request was done before; its secret was shown then, and is kept nowhere: rotate the key for a new one"
 )
@@ -78,7 +77,7 @@ class Handlers:
         """See the table."""
         owner = call.body.owner or call.asker.caller.username
         if not owner:
-            raise RequestError("invalid_request", "owner is missing: this caller is nobody's user", status=422)
+            raise PolicyRefusedError("owner is missing: this caller is nobody's user", "owner")
         return await self._issue(call, owner)
 
     async def issue_key_for_user(self, call: Call) -> Answer:
@@ -95,9 +94,7 @@ class Handlers:
             expires="expires" in sent,
             expires_at=self._expiry(sent.get("expires")),
         )
-        tags = call.headers.get("if-match", "").split(",")
-        only_if = frozenset(tag.strip() for tag in tags if tag.strip())
-        held = await self._administration.change(call.asker, call.params["key_id"], wanted, only_if)
+        held = await self._administration.change(call.asker, call.params["key_id"], wanted, _tags_of(call))
         return self._shown(*held)
 
     async def suspend_key(self, call: Call) -> Answer:
@@ -263,13 +260,17 @@ def _policy_fields(sent: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _tags_of(call: Call) -> frozenset[str]:
+    """Return the entity tags in If-Match, none without it. Whatever else stands there is the tag of no key."""
+    sent = call.headers.get("if-match")
+    return frozenset() if sent is None else frozenset(tag.strip() for tag in sent.split(","))
+
+
 def _tag_of(call: Call) -> RequestTag | None:
     """Return what knows this request again when it is sent twice: by its key, and by its body."""
     key = call.headers.get("idempotency-key")
     if key is None:
         return None
-    if not 0 < len(key) <= _MAX_TAG:
-        raise RequestError("invalid_request", f"Idempotency-Key is 1 to {_MAX_TAG} characters")
     caller = call.asker.caller
     sender = f"{caller.kind}\0{caller.actor}\0{call.asker.context.path}\0{key}"
     name, body = (hashlib.sha256(part).hexdigest()[:24] for part in (sender.encode(), call.raw_body))

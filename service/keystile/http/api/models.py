@@ -49,8 +49,23 @@ def _whole(value: object) -> object:
 
 _PRINTABLE = _Fits(str.isprintable, _NO_CONTROLS, "printable characters")
 _WORD = _Fits(lambda text: not text or is_word(text), _NO_CONTROLS, "printable characters, without spaces around them")
+_ADDRESS = r"[0-9A-Fa-f:.]+(/[0-9.]{1,15})?"
+_ORIGIN = r"(\*\.)?[a-z0-9.-]+"
+_ENDPOINT = r"(\*|[A-Z,-]+) /[^\x00-\x20]*"
 _Short = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Shorts = Annotated[list[_Short], Field(max_length=_LIST)]
+_Addresses = Annotated[
+    list[Annotated[_Short, _Fits(re.compile(_ADDRESS).fullmatch, _ADDRESS, "an address or a CIDR")]],
+    Field(max_length=_LIST),
+]
+_Origins = Annotated[
+    list[Annotated[_Short, _Fits(re.compile(_ORIGIN).fullmatch, _ORIGIN, "a host name, like app.example.com")]],
+    Field(max_length=_LIST),
+]
+_Endpoints = Annotated[
+    list[Annotated[_Short, _Fits(re.compile(_ENDPOINT).fullmatch, _ENDPOINT, "methods and a path, like GET /v1/*")]],
+    Field(max_length=_LIST),
+]
 _Scope = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128),
@@ -72,9 +87,7 @@ _Expiry = Annotated[
     _Fits(re.compile(_EXPIRY).fullmatch, _EXPIRY, "like 90d, 1y, never, or a date like 2027-01-31"),
 ]
 _Number = Annotated[int, Field(ge=0, le=_MOST, strict=True), BeforeValidator(_whole)]
-_Cursor = Annotated[
-    str, StringConstraints(min_length=1, max_length=1024), Field(description="`next_cursor` of the page before")
-]
+_Cursor = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 _Limit = Annotated[int, Field(ge=1, le=200, description="at most so many on a page", examples=[20])]
 
 
@@ -128,19 +141,19 @@ class PolicyFields(_Model):
     idle_days: Annotated[int, Field(ge=1, le=3650, strict=True), BeforeValidator(_whole)] | None = Field(
         None, description="it expires when it was not used for so long", examples=[90]
     )
-    allowed_ips: _Shorts | None = Field(
+    allowed_ips: _Addresses | None = Field(
         None, description="addresses and CIDRs it may be used from", examples=[["192.0.2.0/24", "2001:db8::/32"]]
     )
-    allowed_origins: _Shorts | None = Field(
+    allowed_origins: _Origins | None = Field(
         None, description="host names of pages that may use it", examples=[["app.example.com", "*.example.org"]]
     )
     require_tls: Annotated[bool, Field(strict=True)] | None = Field(
         None, description="refuse it where the client did not come by TLS", examples=[True]
     )
-    allowed_endpoints: _Shorts | None = Field(
+    allowed_endpoints: _Endpoints | None = Field(
         None, description="methods and paths, `*` one segment, `**` any rest", examples=[["GET /v1/**"]]
     )
-    blocked_endpoints: _Shorts | None = Field(
+    blocked_endpoints: _Endpoints | None = Field(
         None, description="written alike, and stronger than what is allowed", examples=[["* /v1/admin/**"]]
     )
     capabilities: Annotated[list[Capability], Field(max_length=_LIST)] | None = Field(
@@ -231,7 +244,7 @@ class Listing(_Model):
     )
     name: _Name | None = Field(None, description="only those of that name", examples=["laptop"])
     limit: _Limit = 50
-    cursor: _Cursor | None = None
+    cursor: _Cursor | None = Field(None, description="`next_cursor` of the page before")
 
 
 class Range(_Model):
@@ -244,4 +257,4 @@ class Page(_Model):
     """A page of events."""
 
     limit: _Limit = 50
-    cursor: _Cursor | None = None
+    cursor: _Cursor | None = Field(None, description="`next_cursor` of the page before")
