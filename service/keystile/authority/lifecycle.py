@@ -84,6 +84,7 @@ class Lifecycle:
         """
         self._check(request)
         owner = await self.directory.adopt(request.owner)
+        self._check_room(owner, request.tag)  # here too: a refusal is not worth a bcrypt
         key = self.format.generate(request.environment)
         record = self._new_record(key, await self.prover.new_secret(key), request)
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
@@ -150,12 +151,15 @@ class Lifecycle:
 
     def _with_new(self, owner: Owner, record: KeyRecord, tag: RequestTag | None) -> Owner:
         if owner.record(record.key_id) is None:
-            check_not_done(owner.records, tag, self.clock())
-        if owner.record(record.key_id) is None and owner.live(self.clock()) >= self.max_keys_per_owner:
+            self._check_room(owner, tag)
+        return owner.with_record(record)
+
+    def _check_room(self, owner: Owner, tag: RequestTag | None) -> None:
+        check_not_done(owner.records, tag, self.clock())
+        if owner.live(self.clock()) >= self.max_keys_per_owner:
             raise TooManyKeysError(
                 f"{owner.username} holds {self.max_keys_per_owner} live keys already: revoke one first"
             )
-        return owner.with_record(record)
 
     async def _say_issued(self, record: KeyRecord, owner: Owner) -> None:
         change = Change(key_id=record.key_id, owner_id=owner.id, gen=record.gen, at=self.clock().timestamp())

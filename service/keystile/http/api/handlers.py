@@ -22,6 +22,7 @@ from keystile.rights import Action
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from keystile.assembly import Deployment
     from keystile.authority.administration import Asker, Place
@@ -185,7 +186,7 @@ class Handlers:
             name=call.body.name,
             issued_by="",
             environment=call.body.environment,
-            expires_at=self._expiry(call.body.expires or self._deployment.settings.default_expiry),
+            expires_at=self._end_of_new(call),
             policy=Policy(),
             tag=_tag_of(call),
         )
@@ -228,7 +229,15 @@ class Handlers:
         wanted = {"status": asked.status, "owner": asked.owner, "tenant": asked.tenant, "name": asked.name}
         return all(value is None or document.get(name) == value for name, value in wanted.items())
 
-    def _expiry(self, text: str | None) -> Any:  # noqa: ANN401 - a moment or None
+    def _end_of_new(self, call: Call) -> datetime | None:
+        """Return when a new key ends: if nothing is asked, not after the key that calls, which may give no more."""
+        if call.body.expires is not None:
+            return self._expiry(call.body.expires)
+        ceiling = call.asker.caller.ceiling
+        ends = [self._expiry(self._deployment.settings.default_expiry), None if ceiling is None else ceiling.expires_at]
+        return min((each for each in ends if each is not None), default=None)
+
+    def _expiry(self, text: str | None) -> datetime | None:
         return None if text is None else parse_expiry(text, self._clock())
 
     def _shown(self, owner: Owner, record: KeyRecord, *, status: int = 200, **more: str) -> Answer:

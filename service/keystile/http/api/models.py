@@ -170,7 +170,9 @@ class NewKey(PolicyFields):
 
     name: _Name = Field(description="what people know it by", examples=["laptop"])
     expires: _Expiry | None = Field(
-        None, description="`90d`, `1y`, `never`, or a date; left out: the deployment's default", examples=["90d"]
+        None,
+        description="`90d`, `1y`, `never`, or a date; left out: the deployment's default, within the calling key's own",
+        examples=["90d"],
     )
     environment: Literal["live", "test"] = Field(
         "live", description="test keys are for deployments that accept them", examples=["live"]
