@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, RightsError
-from keystile.keys import without_credentials
 from keystile.policy import API_SCOPES, KEY_ADMIN, TENANT_ADMIN, held_scopes
 from keystile.ports import AuditEvent
 from keystile.rights import Caller, CallerKind, Role
@@ -70,7 +69,7 @@ class Callers:
                 outcome="accepted",
                 address=context.address or None,
                 request_id=context.request_id or None,
-                detail={"door": context.door, "method": context.method, "path": without_credentials(context.path)},
+                detail={"door": context.door, "method": context.method, "path": context.path},
             )
         )
 

@@ -7,16 +7,19 @@ import json
 import math
 import re
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from keystile.errors import RequestError
-from keystile.keys import holds_credential
+from keystile.keys import holds_credential, without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from keystile.http.asgi import Scope
 
+_AreSecret = tuple[Callable[[str], bool], Callable[[str], bool]]
+"""Whether a field's name, and whether its value, is what must not be kept."""
 _MAX_DEPTH = 8
 _MAX_ID = 255
 _MAX_FIELD = 200
@@ -46,6 +49,10 @@ class Credentials:
         # Compared whole and in constant time: whoever may ask here must not find it out letter by letter.
         presented = text.strip().encode(errors="surrogatepass")
         return hmac.compare_digest(presented, self._admin_key) or holds_credential(text)
+
+    def hide(self, text: str) -> str:
+        """Return *text*, which is counted and audited, without those that stand in it."""
+        return without_credentials(text).replace(self._admin_key.decode(), "(secret)")
 
 
 def read_path(scope: Scope, params: Mapping[str, str], credentials: Credentials) -> Mapping[str, str]:
@@ -77,7 +84,7 @@ def read_query(sent: Iterable[tuple[str, str]], credentials: Credentials) -> dic
     """Return the parameters; raises `FieldsError`, or `RequestError` if one stands twice."""
     pairs = list(sent)
     for name, value in pairs:
-        _raise_if(_faults([name, value], "query", credentials.stand_in, 1))
+        _raise_if(_faults({name: value}, "", (credentials.stand_in, credentials.stand_in), 0))
     names = [name for name, _ in pairs]
     for name in names:
         if names.count(name) > 1:
@@ -85,8 +92,8 @@ def read_query(sent: Iterable[tuple[str, str]], credentials: Credentials) -> dic
     return dict(pairs)
 
 
-def read_json(content_types: Sequence[str], sent: bytes, credentials: Credentials | None) -> Any:  # noqa: ANN401 - what a client sent
-    """Return the document; without *credentials* it may hold some. Raises `RequestError` or `FieldsError`."""
+def read_json(content_types: Sequence[str], sent: bytes, credentials: Credentials, *, takes_keys: bool) -> Any:  # noqa: ANN401 - what a client sent
+    """Return the document; *takes_keys*: its values, not its names, may be keys. Raises as `read_query` does."""
     if not sent and not content_types:
         return {}
     media_types = [text.partition(";")[0].strip().lower() for text in content_types]
@@ -98,7 +105,8 @@ def read_json(content_types: Sequence[str], sent: bytes, credentials: Credential
         )
     except (ValueError, RecursionError) as error:
         raise RequestError("invalid_request", "the body is not JSON") from error
-    _raise_if(_faults(document, "", credentials.stand_in if credentials else _nothing, 0))
+    in_names = credentials.stand_in
+    _raise_if(_faults(document, "", (in_names, _nowhere if takes_keys else in_names), 0))
     return document
 
 
@@ -126,26 +134,27 @@ def _raise_if(faults: Iterator[tuple[str, str]]) -> None:
         raise FieldsError([first])
 
 
-def _nothing(_text: str) -> bool:
+def _nowhere(_text: str) -> bool:
     return False
 
 
-def _faults(value: Any, place: str, is_secret: Callable[[str], bool], depth: int) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
+def _faults(value: Any, place: str, are_secret: _AreSecret, depth: int) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - JSON
     """Yield what no field may hold: half characters, credentials, numbers and depths that not everybody reads."""
+    in_names, in_values = are_secret
     if depth > _MAX_DEPTH:
         yield place, f"is nested deeper than {_MAX_DEPTH} levels"
     elif isinstance(value, str):
-        yield from ((place, what) for what in _text_faults(value, is_secret))
+        yield from ((place, what) for what in _text_faults(value, in_values))
     elif isinstance(value, int | float):
         if not -_MOST <= value <= _MOST:
             yield place, f"is a number beyond {_MOST}"
     elif isinstance(value, dict):
         for name, each in value.items():
-            yield from ((place or "body", f"has a field whose name {what}") for what in _text_faults(name, is_secret))
-            yield from _faults(each, f"{place}.{name}" if place else name, is_secret, depth + 1)
+            yield from ((place or "body", f"has a field whose name {what}") for what in _text_faults(name, in_names))
+            yield from _faults(each, f"{place}.{name}" if place else name, are_secret, depth + 1)
     elif isinstance(value, list):
         for number, each in enumerate(value):
-            yield from _faults(each, f"{place}.{number}" if place else str(number), is_secret, depth + 1)
+            yield from _faults(each, f"{place}.{number}" if place else str(number), are_secret, depth + 1)
 
 
 def _text_faults(text: str, is_secret: Callable[[str], bool]) -> Iterator[str]:

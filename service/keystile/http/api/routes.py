@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,7 @@ def _view(
 ) -> Callable[..., Awaitable[Response]]:
     async def view(**params: str) -> Response:
         try:
-            asker = await _asker(operation, deployment, contexts)  # before anything else is read
+            asker = await _asker(operation, deployment, contexts, credentials)  # before anything else is read
             return send(await operation.handle(handlers, await _call(operation, asker, params, credentials)))
         except ValidationError as error:
             return send(_invalid(_faults_of(error)))
@@ -95,9 +96,10 @@ def _view(
     return view
 
 
-async def _asker(operation: Operation, deployment: Deployment, contexts: Contexts) -> Asker:
+async def _asker(operation: Operation, deployment: Deployment, contexts: Contexts, credentials: Credentials) -> Asker:
     scope: Any = request.scope
     context = contexts.of(scope, _DOOR, is_counted=False)  # managing keys spends nothing of theirs
+    context = replace(context, path=credentials.hide(context.path), request_id=credentials.hide(context.request_id))
     credential = credential_of(scope)
     if credential is None:
         raise KeyRefusedError(Reason.MALFORMED)
@@ -115,8 +117,8 @@ async def _call(operation: Operation, asker: Asker, params: Mapping[str, str], c
     raw, body = b"", None
     if operation.body is not None:
         raw = await request.body
-        kept = None if operation.takes_keys else credentials
-        body = operation.body.model_validate(read_json(request.headers.getlist("Content-Type"), raw, kept))
+        sent = read_json(request.headers.getlist("Content-Type"), raw, credentials, takes_keys=operation.takes_keys)
+        body = operation.body.model_validate(sent)
     return Call(
         asker=asker,
         params=read,
