@@ -8,20 +8,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from keystile.errors import RequestError
+from keystile.errors import PolicyRefusedError, RequestError
 from keystile.policy import RESERVED_SCOPES, held_scopes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from keystile.policy import RequestContext
     from keystile.records import KeyRecord, Owner
+    from keystile.restrictions import Policy
 
 MAX_URI = 512
 _CLOCKS_APART = 60  # seconds
-_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,128}")  # RFC 6749, appendix A.4
+SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]{1,128}"  # RFC 6749, appendix A.4
+URI = r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+"
+_SCOPE = re.compile(SCOPE)
 _MAX_SCOPES = 50
-_URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
+_MAX_WORD = 256
+_URI = re.compile(URI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def _carried(record: KeyRecord) -> dict[str, Any]:
 def parse_scope(text: str) -> tuple[str, ...]:
     """Read a `scope` parameter (RFC 6749, 3.3), duplicates dropped; raises `invalid_scope`."""
     scopes = tuple(dict.fromkeys(text.split(" "))) if text else ()
-    if len(scopes) > _MAX_SCOPES or not all(_SCOPE_TOKEN.fullmatch(scope) for scope in scopes):
+    if len(scopes) > _MAX_SCOPES or not all(_SCOPE.fullmatch(scope) for scope in scopes):
         raise RequestError("invalid_scope", "scope is a space-separated list of scope tokens")
     return scopes
 
@@ -94,6 +99,46 @@ def parse_resource(text: str) -> str:
     if len(text) > MAX_URI or not _URI.fullmatch(text) or not _splits(text):
         raise RequestError("invalid_target", "resource is an absolute URI without a fragment")
     return text
+
+
+def check_claims(policy: Policy) -> None:
+    """Raise a `PolicyRefusedError` that names the field, if a JWT could not say what is new in a policy."""
+    for field, (fits, what) in _CLAIMS.items():
+        said = getattr(policy, field)
+        for text in (said,) if isinstance(said, str) and said else said:
+            if not fits(text):
+                raise PolicyRefusedError(f"{field}: {what}", field)
+
+
+def is_scope(text: str) -> bool:
+    """Tell whether *text* is one scope token."""
+    return _is_good(parse_scope, text, (text,))
+
+
+def is_resource(text: str) -> bool:
+    """Tell whether *text* is an absolute URI without fragment."""
+    return _is_good(parse_resource, text, text)
+
+
+def is_word(text: str) -> bool:
+    """Tell whether *text* is what a tenant or a project may be called: printable, no spaces around it."""
+    return 0 < len(text) <= _MAX_WORD and text.isprintable() and text == text.strip()
+
+
+def _is_good(parse: Callable[[str], object], text: str, read: object) -> bool:
+    try:
+        return parse(text) == read
+    except RequestError:
+        return False
+
+
+_CLAIMS: dict[str, tuple[Callable[[str], bool], str]] = {
+    "scopes": (is_scope, "each is one scope token, without spaces, quotes and backslashes"),
+    "audiences": (is_resource, "each is an absolute URI without a fragment"),
+    "projects": (is_word, "each is 1 to 256 printable characters"),
+    "level": (is_word, "it is printable characters"),
+    "tenant": (is_word, "it is 1 to 256 printable characters"),
+}
 
 
 def _splits(text: str) -> bool:

@@ -26,6 +26,10 @@ _SECRET_LENGTH = 32
 _STAMP_LENGTH = 6
 _BRAND = re.compile(r"[a-z][a-z0-9]{0,14}")
 _OLDER = re.compile(rf"{OLDER_BRAND}_(live|test)_[A-Za-z0-9_-]{{43}}", re.ASCII)
+_JWT = r"eyJ[\w-]{8,}(?:\.[\w-]*)*"
+_CREDENTIAL = re.compile(rf"[A-Za-z0-9]+_(?:live|test)_[\w-]{{12,}}|{_JWT}", re.ASCII)
+# Whole ones only: somebody may well call a project `shop_test_environments`.
+_WHOLE_CREDENTIAL = re.compile(r"_(?:live|test)_[\w-]{36,}|eyJ[\w-]{8,}\.[\w-]{8,}\.", re.ASCII | re.IGNORECASE)
 
 
 class Stamps(StrEnum):
@@ -130,6 +134,16 @@ class KeyFormat:
         text = presented.encode()
         tag = self._peppers.current.tag.digest(text).hex()[:8]
         return ApiKey(presented, _environment(match[1]), None, None, self.name(text), tag)
+
+
+def holds_credential(text: str) -> bool:
+    """Tell whether an API key of any brand, or a JWT, stands in *text*: something not to be kept or repeated."""
+    return _WHOLE_CREDENTIAL.search(text) is not None
+
+
+def without_credentials(text: str) -> str:
+    """Return *text* with whatever may be an API key or a JWT, or a part of one, replaced."""
+    return _CREDENTIAL.sub("(secret)", text)
 
 
 def check_brand(brand: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from keystile.keys import without_credentials
 from keystile.records import format_moment
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ MAX_ENDPOINT = 200
 MAX_USER_AGENT = 200
 NUMBERS = ("requests", "errors", "bytes", "tokens", "cost_cents", "limit_hits")
 REFUSED, ENDPOINT, OTHERS = "refused:", "endpoint:", "other_endpoints"
-_CREDENTIAL = re.compile(r"[A-Za-z0-9]+_(?:live|test)_[\w-]{12,}|eyJ[\w-]{8,}(?:\.[\w-]*)*", re.ASCII)
 _REASON = re.compile(r"[a-z_]{1,40}")
 _PLACES = 2
 
@@ -180,7 +180,7 @@ def last_days(today: date, count: int) -> tuple[date, ...]:
 def tellable(text: str, most: int) -> str:
     """Return what a client sent as it may be kept: what prints of it, cut to *most*, no credential that slipped in."""
     prints = "".join(letter for letter in text[: 4 * most] if letter.isprintable())
-    return _CREDENTIAL.sub("(secret)", prints)[:most]
+    return without_credentials(prints)[:most]
 
 
 def _is_refusal(name: str) -> bool:

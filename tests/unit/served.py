@@ -137,8 +137,9 @@ class Client:
         *,
         query: str = "",
         peer: str = "192.0.2.1",
+        raw_path: str = "",
     ) -> Answered:
-        """Send one request, its body in *chunks*, and return the answer."""
+        """Send one request, its body in *chunks*, and return the answer; *raw_path* is *path* before it was decoded."""
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -146,7 +147,7 @@ class Client:
             "method": method,
             "scheme": "http",
             "path": path,
-            "raw_path": path.encode("latin-1", "replace"),
+            "raw_path": (raw_path or path).encode("latin-1", "replace"),
             "query_string": query.encode("latin-1"),
             "root_path": "",
             "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from keystile.http.api.operations import Operation
+    from keystile.http.api.operation import Operation
     from unit.served import Prepared
 
 ADMIN_KEY = "an-admin-key-of-more-than-32-characters"

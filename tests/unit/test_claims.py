@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keystile.claims import Grant, claims_of, grant, parse_scope
-from keystile.errors import RequestError
+from keystile.claims import Grant, check_claims, claims_of, grant, parse_scope
+from keystile.errors import PolicyRefusedError, RequestError
 from keystile.policy import RESERVED_SCOPES
 from keystile.restrictions import Policy
 from unit.builders import DEFAULT_AUDIENCE, ISSUER, NOW, a_record, an_owner, asked, rules
@@ -169,3 +169,27 @@ def test_jwt_made_after_a_sign_out_is_later_than_it(ahead: int, later: int) -> N
     owner = an_owner(not_before=moment + ahead)
     made = claims_of(a_record(), owner, Grant(DEFAULT_AUDIENCE, ()), ISSUER, NOW, TTL)
     assert made["iat"] == moment + later
+
+
+@pytest.mark.parametrize(
+    ("policy", "named"),
+    [
+        (Policy(scopes=("read", "a b")), "scopes"),
+        (Policy(scopes=("",)), "scopes"),
+        (Policy(audiences=("relative",)), "audiences"),
+        (Policy(audiences=("https://x.example/#f",)), "audiences"),
+        (Policy(projects=("a\nb",)), "projects"),
+        (Policy(projects=("",)), "projects"),
+        (Policy(projects=("p" * 257,)), "projects"),
+        (Policy(level="\ud800"), "level"),
+        (Policy(tenant=" "), "tenant"),
+    ],
+)
+def test_a_policy_says_only_what_a_jwt_can(policy: Policy, named: str) -> None:
+    """What is no scope token, no absolute URI, or does not print, is refused by the name of its field."""
+    with pytest.raises(PolicyRefusedError) as refused:
+        check_claims(policy)
+    assert refused.value.fields == {named}
+    good = Policy(scopes=("a:b",), audiences=("urn:x:y",), projects=("Büro 3",), level="user", tenant="acme")
+    check_claims(good)
+    check_claims(Policy())

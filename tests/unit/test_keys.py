@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keystile.errors import ConfigurationError, KeyRefusedError, Reason
-from keystile.keys import MAX_KEY_BYTES, KeyFormat, Stamps, make_stamp
+from keystile.keys import MAX_KEY_BYTES, KeyFormat, Stamps, holds_credential, make_stamp, without_credentials
 from keystile.peppers import Peppers
 from unit.builders import FORMAT, PEPPERS, pepper
 
@@ -195,3 +195,29 @@ def test_a_key_is_called_forged_by_one_rule(text: str, at: int, letter: str) -> 
     except KeyRefusedError as refusal:
         reason = refusal.reason
     assert FORMAT.is_forged(text) is (reason is Reason.FORGED)
+
+
+@given(key=keys, before=st.text(max_size=20), after=st.text(max_size=20))
+def test_a_key_is_seen_wherever_it_stands(key: str, before: str, after: str) -> None:
+    """A text with a key in it is known as one, under another brand and in small letters too, and not repeated."""
+    text = f"{before}{key}{after}"
+    assert holds_credential(text)
+    assert holds_credential(text.lower())
+    assert holds_credential(f"{before}{key.replace('mcpkey', 'acme')}{after}")
+    assert key[25:] not in without_credentials(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["alice", "shop_test_environments", "the_live_site", "k3v9x0q2m7ab", "https://mcp.example.com/mcp", "eyJ", ""],
+)
+def test_ordinary_words_are_no_credentials(text: str) -> None:
+    """Names that only remind of a key are names."""
+    assert not holds_credential(text)
+
+
+def test_a_jwt_is_seen() -> None:
+    """A JWT in a text is known as one, and not repeated."""
+    key = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+    assert holds_credential(f"x {key} y")
+    assert without_credentials(f"x {key} y") == "x (secret) y"

@@ -8,8 +8,16 @@ import pytest
 from keystile.authority import lifecycle as module
 from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
 from keystile.digests import bcrypt_matches, digest_matches
-from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, RecordTooLargeError, TooManyKeysError
-from keystile.records import RevocationReason, Status
+from keystile.errors import (
+    CannotTellError,
+    ChangeRefusedError,
+    KeyUnknownError,
+    PolicyRefusedError,
+    RecordTooLargeError,
+    RequestReusedError,
+    TooManyKeysError,
+)
+from keystile.records import RequestTag, RevocationReason, Status
 from keystile.restrictions import Policy
 from unit.builders import DEFAULT_AUDIENCE, PEPPERS, a_record, rules
 
@@ -63,7 +71,7 @@ async def test_issue_is_said_and_audited(world: World) -> None:
         {"expires_at": "now"},
         {"policy": Policy(audiences=("https://forbidden.example.com/x",))},
         {"policy": Policy(scopes=("unknown",))},
-        {"policy": Policy(projects=("p" * 4_000,))},
+        {"policy": Policy(projects=tuple(f"{number:0250}" for number in range(16)))},
         {"policy": Policy(allowed_ips=("10.0.0.1/8",))},
         {"policy": Policy(blocked_endpoints=("/admin",))},
     ],
@@ -102,10 +110,37 @@ async def test_owner_has_a_limited_number_of_live_keys(world: World) -> None:
     await world.issue()
 
 
+async def test_a_refused_issue_costs_no_bcrypt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for one key too many, or for the same once more, is refused before anything expensive runs."""
+    object.__setattr__(world.here.lifecycle, "max_keys_per_owner", 2)
+    await world.issue(tag=RequestTag("one", "body"))
+    monkeypatch.setattr(type(world.here.lifecycle.prover), "new_secret", None)
+    with pytest.raises(RequestReusedError):
+        await world.issue(tag=RequestTag("one", "body"))
+    monkeypatch.undo()
+    await world.issue()
+    monkeypatch.setattr(type(world.here.lifecycle.prover), "new_secret", None)
+    with pytest.raises(TooManyKeysError):
+        await world.issue()
+
+
+@pytest.mark.parametrize("field", ["owner", "name", "projects", "tenant"])
+async def test_a_key_is_no_name(world: World, field: str) -> None:
+    """An API key given as a name is refused by the field it stands in, not repeated, and nobody becomes an owner."""
+    key = (await world.issue()).key.reveal()
+    kept = {"projects": (key,)} if field == "projects" else {"tenant": key}
+    wanted: dict[str, Any] = {field: key} if field in ("owner", "name") else {"policy": Policy(**kept)}
+    with pytest.raises(PolicyRefusedError) as refused:
+        await world.issue(**wanted)
+    assert refused.value.fields == {field}
+    assert key[25:] not in str(refused.value)
+    assert await world.store.owner_named(key.lower()) is None
+
+
 async def test_too_large_a_key_asks_nothing_of_the_store(world: World) -> None:
     """The size is checked before an owner is changed."""
     with pytest.raises(RecordTooLargeError):
-        await world.issue(policy=Policy(projects=("p" * 4_000,)))
+        await world.issue(policy=Policy(projects=tuple(f"{number:0250}" for number in range(16))))
     owner = await world.store.owner_named("alice")
     assert owner is None or owner.records == ()
 

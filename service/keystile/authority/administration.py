@@ -111,7 +111,7 @@ class Administration:
         self.check(asker, Action.LIST)
         owner = await self.directory.owner(asker.caller.subject)
         owners = () if owner is None else (owner,)
-        return self._cut(asker, start, owners, "", limit, fits)
+        return self._cut(asker, Place(skip=start.skip), owners, "", limit, fits)
 
     async def _page_of_all(self, asker: Asker, start: Place, limit: int, fits: Fits) -> Page:
         found: list[tuple[Owner, KeyRecord]] = []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from keystile.changes import Change
+from keystile.claims import check_claims
 from keystile.errors import (
     CannotTellError,
     KeyUnknownError,
@@ -16,13 +17,14 @@ from keystile.errors import (
     RequestReusedError,
     TooManyKeysError,
 )
+from keystile.keys import holds_credential
 from keystile.network import check_policy
 from keystile.policy import RESERVED_SCOPES, may_be_listed
 from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, RevocationReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from keystile.authority.auditing import Auditor
@@ -82,6 +84,7 @@ class Lifecycle:
         """
         self._check(request)
         owner = await self.directory.adopt(request.owner)
+        self._check_room(owner, request.tag)  # here too: a refusal is not worth a bcrypt
         key = self.format.generate(request.environment)
         record = self._new_record(key, await self.prover.new_secret(key), request)
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
@@ -123,6 +126,7 @@ class Lifecycle:
         return await self.stops.revoke(key_id, reason=reason, revoked_by=revoked_by)
 
     def _check(self, request: KeyRequest) -> None:
+        _check_no_credential({"owner": request.owner})  # before an error repeats it
         check_wanted(request.name, request.policy, self.rules)
         if request.expires_at is not None and request.expires_at <= self.clock():
             raise PolicyRefusedError("the key would have expired already", "expires")
@@ -147,12 +151,15 @@ class Lifecycle:
 
     def _with_new(self, owner: Owner, record: KeyRecord, tag: RequestTag | None) -> Owner:
         if owner.record(record.key_id) is None:
-            check_not_done(owner.records, tag, self.clock())
-        if owner.record(record.key_id) is None and owner.live(self.clock()) >= self.max_keys_per_owner:
+            self._check_room(owner, tag)
+        return owner.with_record(record)
+
+    def _check_room(self, owner: Owner, tag: RequestTag | None) -> None:
+        check_not_done(owner.records, tag, self.clock())
+        if owner.live(self.clock()) >= self.max_keys_per_owner:
             raise TooManyKeysError(
                 f"{owner.username} holds {self.max_keys_per_owner} live keys already: revoke one first"
             )
-        return owner.with_record(record)
 
     async def _say_issued(self, record: KeyRecord, owner: Owner) -> None:
         change = Change(key_id=record.key_id, owner_id=owner.id, gen=record.gen, at=self.clock().timestamp())
@@ -186,6 +193,8 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     """Raise a `ChangeRefusedError` unless a key may have that name and that policy in this deployment."""
     if not 0 < len(name) <= MAX_NAME or not name.isprintable():
         raise PolicyRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters", "name")
+    _check_no_credential({"name": name, **policy.to_document()})
+    check_claims(policy)
     check_policy(policy)
     if not rules.levels.knows(policy):
         raise PolicyRefusedError(f"the deployment does not know the level {policy.level}", "level")
@@ -195,3 +204,10 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     unknown = set(policy.scopes) - (rules.scopes or set(policy.scopes)) - RESERVED_SCOPES
     if unknown:
         raise PolicyRefusedError(f"the deployment does not know the scope {min(unknown)}", "scopes")
+
+
+def _check_no_credential(said: Mapping[str, Any]) -> None:
+    """Raise a `PolicyRefusedError` if a credential stands in what would be kept, shown and audited."""
+    for field, value in said.items():
+        if holds_credential(str(value)):
+            raise PolicyRefusedError(f"{field} holds what looks like a credential", field)

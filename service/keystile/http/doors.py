@@ -17,6 +17,7 @@ from keystile.errors import (
     TooManyFailuresError,
 )
 from keystile.http.asgi import Answer, Header, header, json_answer
+from keystile.keys import holds_credential
 from keystile.policy import RequestContext
 
 if TYPE_CHECKING:
@@ -74,7 +75,9 @@ class Contexts:
     def _request_id(self, scope: Scope) -> str:
         """Return the caller's `X-Request-Id` if it is harmless, else one of our own: unique, and no secret."""
         given = header(scope, b"x-request-id")
-        return given.decode() if given and _REQUEST_ID.fullmatch(given) else next(self._ids)
+        if given and _REQUEST_ID.fullmatch(given) and not holds_credential(given.decode()):
+            return given.decode()
+        return next(self._ids)
 
 
 def answer_to(error: KeystileError, refusal: Answer) -> Answer:

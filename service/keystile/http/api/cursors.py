@@ -7,23 +7,26 @@ import json
 import re
 
 from keystile.authority.administration import Place
-from keystile.errors import RequestError
+from keystile.http.api.reading import FieldsError
 
 _AFTER = re.compile(r"[A-Za-z0-9._:-]{0,64}", re.ASCII)
+_MARK = re.compile(r"[0-9a-f]{8}")
 _MAX_SEEN = 32
 
 
 def read_cursor(text: str | None) -> Place:
-    """Read what `write_cursor` wrote, None for the beginning; raises `RequestError`."""
+    """Read what `write_cursor` wrote, None for the beginning; raises `FieldsError`."""
     if text is None:
         return Place()
     try:
         after, skip, seen = json.loads(base64.urlsafe_b64decode(text.encode("ascii") + b"=="))
         if not _AFTER.fullmatch(after) or type(skip) is not int or skip < 0 or len(seen) > _MAX_SEEN:
             raise TypeError  # noqa: TRY301 - one answer to whatever is wrong with it
-        return Place(after, skip, tuple(str(each) for each in seen))
+        if not all(_MARK.fullmatch(each) for each in seen):
+            raise TypeError  # noqa: TRY301
+        return Place(after, skip, tuple(seen))
     except (ValueError, TypeError, RecursionError) as error:
-        raise RequestError("invalid_request", "cursor is none of ours") from error
+        raise FieldsError([("cursor", "is none of ours")]) from error
 
 
 def write_cursor(place: Place) -> str:

@@ -11,7 +11,7 @@ from keystile.authority.alterations import Wanted
 from keystile.authority.lifecycle import KeyRequest
 from keystile.authority.usage import Reported
 from keystile.documents import etag_of, key_document
-from keystile.errors import KeyRefusedError, RequestError, RequestReusedError
+from keystile.errors import KeyRefusedError, PolicyRefusedError, RequestError, RequestReusedError
 from keystile.expiries import parse_expiry
 from keystile.http.api.cursors import read_cursor, write_cursor
 from keystile.http.asgi import NO_STORE, Answer, json_answer
@@ -22,6 +22,7 @@ from keystile.rights import Action
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from keystile.assembly import Deployment
     from keystile.authority.administration import Asker, Place
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord, Owner
 
 _NOT_POLICY = frozenset({"name", "expires", "owner", "environment"})
-_MAX_TAG = 255
 _DONE_BEFORE = (
     "this request was done before; its secret was shown then, and is kept nowhere: rotate the key for a new one"
 )
@@ -82,7 +82,7 @@ class Handlers:
         """See the table."""
         owner = call.body.owner or call.asker.caller.username
         if not owner:
-            raise RequestError("invalid_request", "owner is missing: this caller is nobody's user", status=422)
+            raise PolicyRefusedError("owner is missing: this caller is nobody's user", "owner")
         return await self._issue(call, owner)
 
     async def issue_key_for_user(self, call: Call) -> Answer:
@@ -99,9 +99,7 @@ class Handlers:
             expires="expires" in sent,
             expires_at=self._expiry(sent.get("expires")),
         )
-        tags = call.headers.get("if-match", "").split(",")
-        only_if = frozenset(tag.strip() for tag in tags if tag.strip())
-        held = await self._administration.change(call.asker, call.params["key_id"], wanted, only_if)
+        held = await self._administration.change(call.asker, call.params["key_id"], wanted, _tags_of(call))
         return self._shown(*held)
 
     async def suspend_key(self, call: Call) -> Answer:
@@ -192,7 +190,7 @@ class Handlers:
             name=call.body.name,
             issued_by="",
             environment=call.body.environment,
-            expires_at=self._first_expiry(call),
+            expires_at=self._end_of_new(call),
             policy=Policy(),
             tag=_tag_of(call),
         )
@@ -235,15 +233,15 @@ class Handlers:
         wanted = {"status": asked.status, "tenant": asked.tenant, "name": asked.name}
         return all(value is None or document.get(name) == value for name, value in wanted.items())
 
-    def _first_expiry(self, call: Call) -> Any:  # noqa: ANN401 - a moment or None
-        """Return the expiry asked for, else the deployment's, or that of the key that asks if it comes before."""
-        expires_at = self._expiry(call.body.expires or self._deployment.settings.default_expiry)
+    def _end_of_new(self, call: Call) -> datetime | None:
+        """Return when a new key ends: if nothing is asked, not after the key that calls, which may give no more."""
+        if call.body.expires is not None:
+            return self._expiry(call.body.expires)
         ceiling = call.asker.caller.ceiling
-        if call.body.expires is not None or ceiling is None or ceiling.expires_at is None:
-            return expires_at
-        return ceiling.expires_at if expires_at is None else min(expires_at, ceiling.expires_at)
+        ends = [self._expiry(self._deployment.settings.default_expiry), None if ceiling is None else ceiling.expires_at]
+        return min((each for each in ends if each is not None), default=None)
 
-    def _expiry(self, text: str | None) -> Any:  # noqa: ANN401 - a moment or None
+    def _expiry(self, text: str | None) -> datetime | None:
         return None if text is None else parse_expiry(text, self._clock())
 
     def _shown(self, owner: Owner, record: KeyRecord, *, status: int = 200, **more: str) -> Answer:
@@ -275,13 +273,17 @@ def _policy_fields(sent: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _tags_of(call: Call) -> frozenset[str]:
+    """Return the entity tags in If-Match, none without it. Whatever else stands there is the tag of no key."""
+    sent = call.headers.get("if-match")
+    return frozenset() if sent is None else frozenset(tag.strip() for tag in sent.split(","))
+
+
 def _tag_of(call: Call) -> RequestTag | None:
     """Return what knows this request again when it is sent twice: by its key, and by its body."""
     key = call.headers.get("idempotency-key")
     if key is None:
         return None
-    if not 0 < len(key) <= _MAX_TAG:
-        raise RequestError("invalid_request", f"Idempotency-Key is 1 to {_MAX_TAG} characters")
     caller = call.asker.caller
     sender = f"{caller.kind}\0{caller.actor}\0{call.asker.context.path}\0{key}"
     name, body = (hashlib.sha256(part).hexdigest()[:24] for part in (sender.encode(), call.raw_body))

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keystile.http.api import answers, models
 from keystile.http.api.handlers import Handlers
+from keystile.http.api.operation import Operation
 from keystile.rights import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     from pydantic import BaseModel
 
-    from keystile.http.api.handlers import Call
-    from keystile.http.asgi import Answer
-
-_ALWAYS = (400, 401, 403, 429, 503)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One route. *path* is below the API's base, *answers* are those of success; an *urgent* one waits for nobody."""
-
-    name: str
-    method: str
-    path: str
-    summary: str
-    action: Action
-    handle: Callable[[Handlers, Call], Awaitable[Answer]]
-    answers: Mapping[int, type[BaseModel] | None]
-    refusals: tuple[int, ...] = ()
-    body: type[BaseModel] | None = None
-    query: type[BaseModel] | None = None
-    headers: tuple[str, ...] = field(default=())
-    urgent: bool = False
-
-    @property
-    def writing(self) -> bool:
-        """Tell whether something is changed."""
-        return self.method != "GET"
-
-    @property
-    def statuses(self) -> tuple[int, ...]:
-        """Every status this operation may answer."""
-        takes = (413, 415, 422) if self.body is not None else (422,) if self.query is not None else ()
-        return tuple(sorted({*self.answers, *_ALWAYS, *takes, *self.refusals}))
-
-
+TAGS = {
+    "Keys": "The life of a key: issue, change, suspend, resume, rotate, revoke.",
+    "Use": "What became of a key: its use, and what was audited about it.",
+    "Users": "All keys of one user, who is named by id or by username.",
+    "Callers": "Who calls, and what presented keys are worth.",
+}
 _KEY = "/keys/{key_id}"
 _STOPPED: Mapping[int, type[BaseModel] | None] = {200: answers.ShownKey, 202: answers.StoppedKey}
 OPERATIONS: tuple[Operation, ...] = (
@@ -56,7 +27,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="list_keys",
         method="GET",
         path="/keys",
-        summary="List keys: one's own, or all an administrator may see.",
+        tag="Keys",
+        summary="List keys.",
+        description="Those of the caller, or of everybody the caller administers. A page may hold fewer keys than "
+        "`limit`, even none, and not be the last: the last one has no `next_cursor`.",
         action=Action.LIST,
         handle=Handlers.list_keys,
         query=models.Listing,
@@ -66,7 +40,11 @@ OPERATIONS: tuple[Operation, ...] = (
         name="issue_key",
         method="POST",
         path="/keys",
+        tag="Keys",
         summary="Issue a key. Its text is shown this once.",
+        description="For `owner`, a username, or for whoever calls. A key that calls hands down at most what it has. "
+        "The same `Idempotency-Key` and body within 24 hours answer 200 with the key of the first time, "
+        "without its text.",
         action=Action.ISSUE,
         handle=Handlers.issue_key,
         body=models.NewKeyOf,
@@ -78,7 +56,9 @@ OPERATIONS: tuple[Operation, ...] = (
         name="show_key",
         method="GET",
         path=_KEY,
+        tag="Keys",
         summary="Show a key, with its entity tag.",
+        description="Never the secret: that is shown when a key is issued or rotated, and kept nowhere.",
         action=Action.SHOW,
         handle=Handlers.show_key,
         answers={200: answers.ShownKey},
@@ -88,7 +68,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="change_key",
         method="PATCH",
         path=_KEY,
+        tag="Keys",
         summary="Change name, expiry or policy; what becomes narrower bites within a second.",
+        description="With `If-Match` only while the key is as it was when that entity tag was shown. What becomes "
+        "narrower bites within a second, for JWTs already handed out too. An owner may only narrow.",
         action=Action.CHANGE,
         handle=Handlers.change_key,
         body=models.KeyChange,
@@ -100,7 +83,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="delete_key",
         method="DELETE",
         path=_KEY,
+        tag="Keys",
         summary="Revoke a key.",
+        description="As `revoke` does, for no stated reason: the key stays in the books. 202 while the store is "
+        "away: the key is refused at once, its record follows.",
         action=Action.REVOKE,
         handle=Handlers.delete_key,
         answers=_STOPPED,
@@ -111,7 +97,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="suspend_key",
         method="POST",
         path=f"{_KEY}/suspend",
+        tag="Keys",
         summary="Refuse a key and its JWTs until it is resumed.",
+        description="The key and its JWTs are refused within a second. 202 while the store is away: the key is "
+        "refused at once, its record follows.",
         action=Action.SUSPEND,
         handle=Handlers.suspend_key,
         answers=_STOPPED,
@@ -122,7 +111,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="resume_key",
         method="POST",
         path=f"{_KEY}/resume",
+        tag="Keys",
         summary="Accept a suspended key again.",
+        description="JWTs from before the suspension stay dead. Refused if the owner holds as many live keys as "
+        "allowed.",
         action=Action.RESUME,
         handle=Handlers.resume_key,
         answers={200: answers.ShownKey},
@@ -132,7 +124,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="rotate_key",
         method="POST",
         path=f"{_KEY}/rotate",
+        tag="Keys",
         summary="Give a key a new secret; the present one works until the grace ends.",
+        description="The key id stays. The secret there is now works for `grace_seconds` more, one before it ends at "
+        "once. The new text is shown this once.",
         action=Action.ROTATE,
         handle=Handlers.rotate_key,
         body=models.Rotation,
@@ -144,7 +139,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="revoke_key",
         method="POST",
         path=f"{_KEY}/revoke",
+        tag="Keys",
         summary="Revoke a key for ever, with a reason.",
+        description="For ever: the key and its JWTs are refused within a second. 202 while the store is away: the "
+        "key is refused at once, its record follows.",
         action=Action.REVOKE,
         handle=Handlers.revoke_key,
         body=models.Revocation,
@@ -156,7 +154,10 @@ OPERATIONS: tuple[Operation, ...] = (
         name="show_usage",
         method="GET",
         path=f"{_KEY}/usage",
+        tag="Use",
         summary="Tell how a key was used, day by day.",
+        description="Requests, refusals by reason, limits met, and what services reported, by day and in all; when "
+        "each secret was last used, and by whom.",
         action=Action.USAGE,
         handle=Handlers.show_usage,
         query=models.Range,
@@ -167,7 +168,9 @@ OPERATIONS: tuple[Operation, ...] = (
         name="report_usage",
         method="POST",
         path=f"{_KEY}/usage",
+        tag="Use",
         summary="Report cost, tokens, bytes and errors that a service saw.",
+        description="What a service saw that Keystile did not. The cost counts against the limit of the month.",
         action=Action.REPORT_USAGE,
         handle=Handlers.report_usage,
         body=models.ReportedUse,
@@ -178,7 +181,9 @@ OPERATIONS: tuple[Operation, ...] = (
         name="list_events",
         method="GET",
         path=f"{_KEY}/events",
+        tag="Use",
         summary="List what was audited about a key lately.",
+        description="Changes and refusals, newest first, for as long as they are kept.",
         action=Action.EVENTS,
         handle=Handlers.list_events,
         query=models.Page,
@@ -189,7 +194,9 @@ OPERATIONS: tuple[Operation, ...] = (
         name="list_keys_of_user",
         method="GET",
         path="/users/{user_id}/keys",
+        tag="Users",
         summary="List the keys of a user.",
+        description="All of them, the dead ones too, oldest first.",
         action=Action.LIST,
         handle=Handlers.list_keys_of_user,
         answers={200: answers.KeyPage},
@@ -199,7 +206,9 @@ OPERATIONS: tuple[Operation, ...] = (
         name="issue_key_for_user",
         method="POST",
         path="/users/{user_id}/keys",
+        tag="Users",
         summary="Issue a key for a user.",
+        description="As `POST /keys` does, for a user that is there already.",
         action=Action.ISSUE,
         handle=Handlers.issue_key_for_user,
         body=models.NewKey,
@@ -211,7 +220,9 @@ OPERATIONS: tuple[Operation, ...] = (
         name="revoke_all_of_user",
         method="POST",
         path="/users/{user_id}/keys/revoke-all",
+        tag="Users",
         summary="Revoke every live key of a user.",
+        description="One after the other; `pending` are those whose record follows when the store is back.",
         action=Action.REVOKE_ALL,
         handle=Handlers.revoke_all_of_user,
         body=models.Revocation,
@@ -222,17 +233,23 @@ OPERATIONS: tuple[Operation, ...] = (
         name="verify_keys",
         method="POST",
         path="/keys/verify-batch",
+        tag="Callers",
         summary="Verify up to 100 keys.",
+        description="Tells of each, in order, whether it is good now and for what. What is wrong with a bad one is "
+        "not told. Spends no limits of the keys.",
         action=Action.VERIFY_BATCH,
         handle=Handlers.verify_keys,
         body=models.KeysToVerify,
+        takes_keys=True,
         answers={200: answers.VerifiedKeys},
     ),
     Operation(
         name="whoami",
         method="GET",
         path="/whoami",
+        tag="Callers",
         summary="Tell who calls, and what they may do.",
+        description="Which kind of caller was proved, for whom it acts, and its roles.",
         action=Action.WHOAMI,
         handle=Handlers.whoami,
         answers={200: answers.CallerShown},

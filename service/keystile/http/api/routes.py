@@ -3,57 +3,73 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from quart import Response, request
+from werkzeug.routing import BaseConverter
 
 from keystile.authority.administration import Asker
 from keystile.authority.auditing import Origin, on_behalf_of
-from keystile.errors import KeyRefusedError, KeystileError, Reason, RequestError
+from keystile.errors import KeyRefusedError, KeystileError, Reason
 from keystile.http.api.docs import page
 from keystile.http.api.handlers import Call, Handlers
 from keystile.http.api.openapi import openapi
-from keystile.http.api.operations import OPERATIONS
+from keystile.http.api.operations import OPERATIONS, TAGS
 from keystile.http.api.problems import problem, problem_of
+from keystile.http.api.reading import Credentials, FieldsError, read_headers, read_json, read_path, read_query
 from keystile.http.credentials import credential_of
+from keystile.keys import without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from pydantic import BaseModel
     from quart import Quart
 
     from keystile.assembly import Deployment
-    from keystile.http.api.operations import Operation
+    from keystile.http.api.operation import Operation
     from keystile.http.asgi import Answer
     from keystile.http.doors import Contexts
 
 _DOOR = "api"
 _MAX_ERRORS = 20
+_PAGE = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class _Id(BaseConverter):
+    """An id in a path: any segment but the one that names an operation of its own."""
+
+    regex = "(?!verify-batch$)[^/]+"
 
 
 def add_api(app: Quart, deployment: Deployment, contexts: Contexts, send: Callable[[Answer], Response]) -> None:
     """Add the management API, its OpenAPI document and its documentation to *app*."""
     base = f"{deployment.settings.issuer_path}/api/v1"
     handlers = Handlers(deployment)
+    admin_key = deployment.settings.admin_key
+    credentials = Credentials(admin_key.get_secret_value() if admin_key else None)
+    app.url_map.converters["id"] = _Id
     for operation in OPERATIONS:
         app.add_url_rule(
-            base + operation.path.replace("{", "<").replace("}", ">"),
+            base + operation.path.replace("{", "<id:").replace("}", ">"),
             endpoint=operation.name,
-            view_func=_view(operation, deployment, handlers, contexts, send),
+            view_func=_view(operation, deployment, handlers, contexts, credentials, send),
             methods=[operation.method],
             provide_automatic_options=False,
         )
-    document = openapi(OPERATIONS, f"{deployment.settings.issuer}/api/v1", version("keystile"))
+    document = openapi(OPERATIONS, TAGS, f"{deployment.settings.issuer}/api/v1", version("keystile"))
     described, shown = json.dumps(document), page(document)
 
     async def openapi_json() -> Response:
         return Response(described, content_type="application/json")
 
     async def docs() -> Response:
-        return Response(shown, content_type="text/html; charset=utf-8")
+        return Response(shown, headers=_PAGE, content_type="text/html; charset=utf-8")
 
     app.add_url_rule("/openapi.json", view_func=openapi_json)
     app.add_url_rule("/docs", view_func=docs)
@@ -64,34 +80,29 @@ def _view(
     deployment: Deployment,
     handlers: Handlers,
     contexts: Contexts,
+    credentials: Credentials,
     send: Callable[[Answer], Response],
 ) -> Callable[..., Awaitable[Response]]:
     async def view(**params: str) -> Response:
         try:
-            asker = await _asker(operation, deployment, contexts)
-            raw = await request.body
-            call = Call(
-                asker=asker,
-                params=params,
-                body=None if operation.body is None else _checked(operation.body, _json(raw)),
-                query=None if operation.query is None else _checked(operation.query, _query()),
-                raw_body=raw,
-                headers={name.lower(): value for name, value in request.headers.items()},
-            )
+            asker = await _asker(operation, deployment, contexts, credentials)  # before anything else is read
             origin = Origin(asker.caller.actor, asker.context.address or None, asker.context.request_id or None)
             with on_behalf_of(origin):
-                return send(await operation.handle(handlers, call))
+                return send(await operation.handle(handlers, await _call(operation, asker, params, credentials)))
         except ValidationError as error:
-            return send(_invalid(error))
+            return send(_invalid(_faults_of(error)))
+        except FieldsError as error:
+            return send(_invalid(error.faults))
         except KeystileError as error:
             return send(problem_of(error))
 
     return view
 
 
-async def _asker(operation: Operation, deployment: Deployment, contexts: Contexts) -> Asker:
+async def _asker(operation: Operation, deployment: Deployment, contexts: Contexts, credentials: Credentials) -> Asker:
     scope: Any = request.scope
     context = contexts.of(scope, _DOOR, is_counted=False)  # managing keys spends nothing of theirs
+    context = replace(context, path=credentials.hide(context.path), request_id=credentials.hide(context.request_id))
     credential = credential_of(scope)
     if credential is None:
         raise KeyRefusedError(Reason.MALFORMED)
@@ -101,32 +112,36 @@ async def _asker(operation: Operation, deployment: Deployment, contexts: Context
     return Asker(caller, context)
 
 
-def _json(raw: bytes) -> Any:  # noqa: ANN401 - what a client sent
-    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if not raw and not media_type:
-        return {}
-    if media_type != "application/json":
-        raise RequestError("invalid_request", "the body is JSON, and says so in Content-Type", status=415)
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise RequestError("invalid_request", "the body is not JSON") from error
+async def _call(operation: Operation, asker: Asker, params: Mapping[str, str], credentials: Credentials) -> Call:
+    scope: Any = request.scope
+    read = read_path(scope, params, credentials)
+    query = operation.query.model_validate(read_query(request.args.items(multi=True), credentials))
+    headers = {name: request.headers.getlist(name) for name in operation.headers if name in request.headers}
+    raw, body = b"", None
+    if operation.body is not None:
+        raw = await request.body
+        sent = read_json(request.headers.getlist("Content-Type"), raw, credentials, takes_keys=operation.takes_keys)
+        body = operation.body.model_validate(sent)
+    return Call(
+        asker=asker,
+        params=read,
+        body=body,
+        query=query,
+        raw_body=raw,
+        headers=read_headers(headers, credentials),
+    )
 
 
-def _query() -> dict[str, str]:
-    repeated = [name for name in request.args if len(request.args.getlist(name)) > 1]
-    if repeated:
-        raise RequestError("invalid_request", f"{min(repeated)[:40]} is repeated")
-    return dict(request.args)
-
-
-def _checked(model: type[BaseModel], document: Any) -> BaseModel:  # noqa: ANN401 - what a client sent
-    return model.model_validate(document)
-
-
-def _invalid(error: ValidationError) -> Answer:
-    faults = [
-        {"field": ".".join(str(part) for part in fault["loc"])[:200] or "body", "message": fault["msg"]}
-        for fault in error.errors(include_input=False, include_url=False)[:_MAX_ERRORS]
+def _faults_of(error: ValidationError) -> list[tuple[str, str]]:
+    return [
+        (".".join(str(part) for part in fault["loc"]), fault["msg"])
+        for fault in error.errors(include_input=False, include_url=False, include_context=False)
     ]
-    return problem(422, "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)[:1000], errors=faults)
+
+
+def _invalid(faults: Sequence[tuple[str, str]]) -> Answer:
+    told = [
+        {"field": without_credentials(field)[:200] or "body", "message": message}
+        for field, message in faults[:_MAX_ERRORS]
+    ]
+    return problem(422, "; ".join(f"{each['field']}: {each['message']}" for each in told)[:1000], errors=told)
