@@ -39,6 +39,7 @@ from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
+from keystile.expiries import cut, parse_expiry, parse_longest
 from keystile.keys import KeyFormat
 from keystile.limits import Levels
 from keystile.policy import Rules
@@ -125,6 +126,12 @@ class Deployment:
         """The names that `degraded` may tell."""
         return ["change_log", *(["events"] if self.followed else []), *self.breakers]
 
+    def expiry(self, text: str | None, now: datetime) -> datetime | None:
+        """Return the moment *text* means, None for never; without a text the default's, cut to what is allowed."""
+        if text is not None:
+            return parse_expiry(text, now)
+        return cut(parse_expiry(self.settings.default_expiry, now), self.rules.longest_life, now)
+
     def degraded(self) -> list[str]:
         """Return what is out of reach right now."""
         silent = [] if self.memory.hears_log() else ["change_log"]
@@ -150,6 +157,7 @@ def make_rules(settings: Settings) -> Rules:
         scope_roles={scope: needed for scope, needed in settings.catalogue.items() if needed},
         knows_roles=settings.store is Store.KEYCLOAK,
         levels=Levels.parse(settings.levels, settings.default_level),
+        longest_life=parse_longest(settings.max_expiry),
     )
 
 

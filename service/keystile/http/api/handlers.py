@@ -188,7 +188,7 @@ class Handlers:
             name=call.body.name,
             issued_by="",
             environment=call.body.environment,
-            expires_at=self._expiry(call.body.expires or self._deployment.settings.default_expiry),
+            expires_at=self._deployment.expiry(call.body.expires, self._clock()),
             policy=Policy(),
             tag=_tag_of(call),
         )
