@@ -200,7 +200,12 @@ def _check_scopes(record: KeyRecord, owner: Owner, context: RequestContext) -> R
     return None if allowed else Reason.SCOPE_DENIED
 
 
-_BY_STATUS = {Status.ACTIVE: None, Status.SUSPENDED: Reason.SUSPENDED, Status.REVOKED: Reason.REVOKED}
+_BY_STATUS = {
+    Status.ACTIVE: None,
+    Status.SUSPENDED: Reason.SUSPENDED,
+    Status.REVOKED: Reason.REVOKED,
+    Status.EXPIRED: Reason.EXPIRED,
+}
 
 _STANDING: tuple[Callable[[KeyRecord, Owner, Rules, datetime], Reason | None], ...] = (
     _check_status,

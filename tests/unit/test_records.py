@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystile.records import KeyRecord, RevocationReason, Status, format_moment, parse_moment
+from keystile.restrictions import Policy
 from unit.builders import DAY, NOW, a_record, an_owner
 from unit.strategies import json_values, live_records, moments, records
 

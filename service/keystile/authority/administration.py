@@ -11,7 +11,7 @@ from keystile.ceilings import check_within, inherited
 from keystile.documents import etag_of
 from keystile.errors import CannotTellError, KeyUnknownError, OwnerUnknownError, PreconditionError, RightsError
 from keystile.ports import AuditEvent
-from keystile.records import Owner
+from keystile.records import Owner, Status
 from keystile.rights import (
     Action,
     Relation,
@@ -170,9 +170,18 @@ class Administration:
         return await self.alterations.alter(key_id, wanted, by=asker.caller.actor, check=check)
 
     async def resume(self, asker: Asker, key_id: str) -> tuple[Owner, KeyRecord]:
-        """Resume a suspended key."""
+        """Resume a suspended key; its owner cannot unless it was suspended by the owner itself."""
         await self.show(asker, key_id, Action.RESUME)
-        return await self.alterations.resume(key_id, by=asker.caller.actor, check=self._checked(asker, Action.RESUME))
+
+        def check(owner: Owner, record: KeyRecord) -> None:
+            self._permit(asker, Action.RESUME, owner, record)
+            others = set(relations(asker.caller, owner.id, record.policy.tenant)) - {Relation.OWN}
+            by_others = record.status is Status.SUSPENDED and not owner.is_own(record.suspended_by)
+            if by_others and not allows(asker.caller, Action.RESUME, *others):
+                self._audit_refusal(asker, Action.RESUME, owner.username, record.key_id)
+                raise RightsError("an administrator suspended this key, and resumes it")
+
+        return await self.alterations.resume(key_id, by=asker.caller.actor, check=check)
 
     async def rotate(self, asker: Asker, key_id: str, grace: timedelta, tag: RequestTag | None) -> RotatedKey:
         """Give a key a new secret."""
@@ -217,9 +226,6 @@ class Administration:
             )
             if not itself and not allows(asker.caller, action, Relation.ANY):
                 raise
-
-    def _checked(self, asker: Asker, action: Action) -> Any:  # noqa: ANN401 - a check of `Alterations`
-        return lambda owner, record: self._permit(asker, action, owner, record)
 
     def _permit(self, asker: Asker, action: Action, owner: Owner, record: KeyRecord) -> None:
         if self._may(asker, action, owner.id, record.policy.tenant):
