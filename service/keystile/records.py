@@ -75,6 +75,7 @@ class EarlierSecret:
     ends_at: datetime
     digest: str = ""
     digest_pepper: str = ""
+    stamp_pepper: str = ""
     bcrypt: str = ""
 
     def to_document(self) -> dict[str, Any]:
@@ -84,13 +85,14 @@ class EarlierSecret:
             "ends_at": format_moment(self.ends_at),
             "digest": self.digest,
             "digest_pepper": self.digest_pepper,
+            "stamp_pepper": self.stamp_pepper,
             "bcrypt": self.bcrypt,
         }
         return {name: value for name, value in document.items() if value != ""}
 
     def ended(self, now: datetime) -> EarlierSecret:
         """Return what is kept of it once it has ended."""
-        return replace(self, ends_at=min(self.ends_at, now), bcrypt="")
+        return replace(self, ends_at=min(self.ends_at, now), stamp_pepper="", bcrypt="")
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> EarlierSecret:
@@ -101,6 +103,7 @@ class EarlierSecret:
             ends_at=parse_moment(_take(fields, "ends_at", str)),
             digest=_take(fields, "digest", str, ""),
             digest_pepper=_take(fields, "digest_pepper", str, ""),
+            stamp_pepper=_take(fields, "stamp_pepper", str, ""),
             bcrypt=_take(fields, "bcrypt", str, ""),
         )
 
@@ -243,6 +246,7 @@ class KeyRecord:
             ends_at=ends_at if self.expires_at is None else min(ends_at, self.expires_at),
             digest=self.digest,
             digest_pepper=self.digest_pepper,
+            stamp_pepper=self.stamp_pepper,
             bcrypt=self.bcrypt,
         )
         earlier = tuple(each.ended(now) for each in self.earlier)
@@ -495,6 +499,11 @@ def hidden_actor(actor: str) -> str:
 def format_moment(moment: datetime) -> str:
     """Return an aware moment as ISO 8601 in UTC, to the second."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def moment_of(seconds: float) -> datetime:
+    """Return the moment that lies so many seconds after the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def parse_moment(text: str) -> datetime:

@@ -9,6 +9,7 @@ import pytest
 
 from keystile.authority.administration import Administration, Asker
 from keystile.authority.impersonation import Impersonation
+from keystile.authority.incidents import Incidents
 from keystile.errors import CannotTellError, RightsError
 from keystile.records import KeyRecord, Status, hidden_actor, kept_actor
 from keystile.rights import Caller, CallerKind, Role
@@ -29,6 +30,7 @@ def administration(world: World) -> Administration:
         lifecycle=here.lifecycle,
         alterations=here.alterations,
         stops=here.lifecycle.stops,
+        incidents=Incidents(directory=world.store, stops=here.lifecycle.stops, clock=world.time.now),
         impersonation=Impersonation(directory=world.directory, auditor=auditor),
         auditor=auditor,
     )

@@ -115,14 +115,29 @@ def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16
     print_line(new_pepper(pepper_id))
 
 
-@app.command(epilog="Example: keystile doctor --json")
+@peppers.command("list", epilog="Example: keystile peppers list --json")
+def list_peppers(json: AsJson = False) -> None:  # noqa: FBT002
+    """Count the live keys that need each pepper, and say which can be removed."""
+    import asyncio
+
+    from keystile.cli.peppers import show
+
+    asyncio.run(show(settings_for_command(), as_json=json))
+
+
+@app.command(epilog="Example: keystile doctor --reconcile --json")
 def doctor(
+    reconcile: Annotated[
+        bool,
+        typer.Option("--reconcile", help="Put right what a restored backup of Keycloak undid: deaths and suspensions."),
+    ] = False,
+    count: Annotated[bool, typer.Option(help="Look at every owner, to tell what needs which pepper.")] = True,  # noqa: FBT002
     json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say what is wrong with this deployment, and how to mend it."""
     from keystile.cli.doctor import diagnose
 
-    findings = diagnose(settings_for_command())
+    findings = diagnose(settings_for_command(), reconcile=reconcile, count=count, quiet=json)
     if json:
         print_json({"findings": [{"ok": found.ok, "what": found.what, "fix": found.fix} for found in findings]})
     else:

@@ -124,19 +124,19 @@ class Handlers:
 
     async def revoke_key(self, call: Call) -> Answer:
         """See the table."""
-        return await self._revoke(call, RevocationReason(call.body.reason))
+        reason = RevocationReason(call.body.reason)
+        if not call.body.cascade:
+            return await self._revoke(call, reason)
+        stopped, swept = await self._administration.revoke_family(call.asker, call.params["key_id"], reason)
+        return self._stopped(stopped, "revoked", cascade=swept.to_document())
 
     async def revoke_all_of_user(self, call: Call) -> Answer:
         """See the table."""
         reason = RevocationReason(call.body.reason)
-        stopped = await self._administration.revoke_all(call.asker, call.params["user_id"], reason)
-        return json_answer(
-            200,
-            {
-                "revoked": [each.key_id for each in stopped if each.held is not None],
-                "pending": [each.key_id for each in stopped if each.held is None],
-            },
+        swept = await self._administration.revoke_all(
+            call.asker, call.params["user_id"], reason, cascade=call.body.cascade
         )
+        return json_answer(200, swept.to_document())
 
     async def show_usage(self, call: Call) -> Answer:
         """See the table."""
@@ -234,14 +234,14 @@ class Handlers:
     def _expiry(self, text: str | None) -> Any:  # noqa: ANN401 - a moment or None
         return None if text is None else parse_expiry(text, self._clock())
 
-    def _shown(self, owner: Owner, record: KeyRecord, *, status: int = 200, **more: str) -> Answer:
+    def _shown(self, owner: Owner, record: KeyRecord, *, status: int = 200, **more: Any) -> Answer:  # noqa: ANN401 - JSON
         etag: Header = (b"etag", etag_of(record).encode())
         return json_answer(status, {**more, **key_document(owner, record, self._clock())}, etag)
 
-    def _stopped(self, stopped: StoppedKey, status: str) -> Answer:
+    def _stopped(self, stopped: StoppedKey, status: str, **more: Any) -> Answer:  # noqa: ANN401 - JSON
         if stopped.held is None:
-            return json_answer(202, {"key_id": stopped.key_id, "status": status, "pending": True})
-        return self._shown(*stopped.held)
+            return json_answer(202, {"key_id": stopped.key_id, "status": status, "pending": True, **more})
+        return self._shown(*stopped.held, **more)
 
     def _page(self, keys: list[tuple[Owner, KeyRecord]], place: Place | None) -> Answer:
         now = self._clock()

@@ -85,7 +85,9 @@ class Revocation(_Model):
     """Why."""
 
     reason: RevocationReason = Field("unspecified")  # type: ignore[assignment]  # pydantic takes the value
-    cascade: Annotated[bool, Field(strict=True, description="also what this key issued")] = False
+    cascade: Annotated[
+        bool, Field(strict=True, description="also all it issued, whoever has that: an administrator's right, and slow")
+    ] = False
 
 
 class ReportedUse(_Model):
