@@ -127,7 +127,7 @@ def list_peppers(json: AsJson = False) -> None:  # noqa: FBT002
 
 @app.command(epilog="Example: keystile doctor --reconcile --json")
 def doctor(
-    reconcile: Annotated[
+    reconcile: Annotated[  # noqa: FBT002
         bool,
         typer.Option("--reconcile", help="Put right what a restored backup of Keycloak undid: deaths and suspensions."),
     ] = False,
