@@ -145,3 +145,15 @@ async def test_changed_meanwhile_is_judged_as_it_is(world: World) -> None:
     await world.write(issued.owner.id, replace(issued.record, gen=9, expires_at=world.time.now() + DAY))
     assert await purger(world).purge(seen) == Purged()
     assert (await world.verify(issued.key)).record.key_id == issued.record.key_id
+
+
+async def test_tombstone_that_makes_room_is_audited(world: World) -> None:
+    """The eleventh revoke of an owner drops the first tombstone, and says so."""
+    keys = [await world.issue() for _ in range(MAX_TOMBSTONES + 1)]
+    for number, issued in enumerate(keys):
+        world.time.passed = float(number)
+        await world.here.lifecycle.revoke(
+            issued.record.key_id, reason=RevocationReason.UNSPECIFIED, revoked_by="cli:root"
+        )
+    purged = [(event.key_id, event.outcome) for event in world.audit.events if event.event == "key_purged"]
+    assert purged == [(keys[0].record.key_id, "dropped")]

@@ -1,6 +1,6 @@
 """Purging: keys that expired long ago shrink to tombstones, and tombstones beyond the last ten go.
 
-Nothing else takes a record away, but that a revoke makes room for its own tombstone.
+Nothing else takes a record away, but that a revoke makes room for its own tombstone, and audits that the same way.
 """
 
 from __future__ import annotations
@@ -47,6 +47,15 @@ class Purged:
         )
         return cls(tuple(shrunk), dropped)
 
+    def to_events(self, owner: Owner, by: str) -> list[AuditEvent]:
+        """Return what is audited of it; *by* is whose word it was."""
+        told = [*(("shrunk", key_id) for key_id in self.shrunk), *(("dropped", key_id) for key_id in self.dropped)]
+        detail = {"by": by} if by else {}
+        return [
+            AuditEvent(event="key_purged", outcome=outcome, key_id=key_id, owner=owner.username, detail=detail)
+            for outcome, key_id in told
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Purger:
@@ -73,9 +82,8 @@ class Purger:
             return after
 
         await self.directory.update(owner.id, change)
-        for outcome, key_ids in (("shrunk", done.shrunk), ("dropped", done.dropped)):
-            for key_id in key_ids:
-                self._audit(outcome, key_id, owner, by)
+        for event in done.to_events(owner, by):
+            self.auditor.changed(event)
         return done
 
     async def visit(self, owner: Owner) -> int:
@@ -84,8 +92,3 @@ class Purger:
 
     def _before(self, older_than: timedelta) -> datetime:
         return self.clock() - older_than
-
-    def _audit(self, outcome: str, key_id: str, owner: Owner, by: str) -> None:
-        self.auditor.changed(
-            AuditEvent(event="key_purged", outcome=outcome, key_id=key_id, owner=owner.username, detail={"by": by})
-        )

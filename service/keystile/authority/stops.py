@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from keystile.authority.purging import Purged
 from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError
 from keystile.ports import AuditEvent
@@ -262,18 +263,22 @@ class Stops:
 
     async def _write(self, owner_id: str, stop: Change, by: str = "") -> tuple[Owner, bool]:
         """Write *stop*; return the owner as stored, and whether it was not written before."""
-        now, changed = self.clock(), False
+        now, changed, dropped = self.clock(), False, Purged()
 
         def change(current: Owner) -> Owner:
-            nonlocal changed
+            nonlocal changed, dropped
             if stop.suspends:
                 after = current.with_suspension(stop.key_id, stop.gen, by or stop.reason)
             else:
                 after = current.with_death(stop.key_id, now, _reason(stop), stop.gen)
-            changed = after is not current
+            changed, dropped = after is not current, Purged.between(current, after) or dropped
             return after
 
-        return await self.directory.update(owner_id, change, urgent=True), changed
+        owner = await self.directory.update(owner_id, change, urgent=True)
+        for event in dropped.to_events(owner, by):
+            if event.key_id != stop.key_id:  # its own death is told elsewhere
+                self.auditor.changed(event)
+        return owner, changed
 
     async def _try_to_say(self, change: Change) -> bool:
         try:
