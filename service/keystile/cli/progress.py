@@ -19,6 +19,8 @@ def progress(
     """Show how far *what* is, of *total* steps (None: nobody knows); yield what to call after each step."""
     console = console or Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
+    with Progress(
+        *columns, console=console, disable=quiet or not console.is_terminal, transient=True, redirect_stdout=False
+    ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)

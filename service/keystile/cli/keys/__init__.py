@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keystile.cli.keys import ends, lives, views
+from keystile.cli.keys import lives, stops, views
 from keystile.cli.keys.arguments import app
 
-__all__ = ["app", "ends", "lives", "views"]
+__all__ = ["app", "lives", "stops", "views"]

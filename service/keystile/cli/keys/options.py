@@ -18,6 +18,7 @@ from keystile.restrictions import Policy
 Sent = Mapping[str, Any]
 """Fields of a policy, by name: those that were asked for."""
 
+_CAPABILITY = {"resource", "actions", "constraints"}
 _MAX_FILE = 16_384  # bytes: a record holds less
 
 
@@ -59,14 +60,17 @@ def _capabilities(path: Path) -> tuple[Mapping[str, Any], ...]:
     try:
         with path.open("rb") as file:
             listed = json.loads(file.read(_MAX_FILE))
-        read: tuple[Mapping[str, Any], ...] = Policy.from_document({"capabilities": listed}).capabilities
+        read = Policy.from_document({"capabilities": listed}).capabilities
     except (OSError, ValueError, RecursionError) as error:
-        raise typer.BadParameter(
-            f"{path} is no JSON list of objects like "
-            '{"resource": "tools/search", "actions": ["call"], "constraints": {}}',
-            param_hint="--capabilities",
-        ) from error
+        raise _no_capabilities(path) from error
+    if not all(isinstance(each.get("resource"), str) and each.keys() <= _CAPABILITY for each in read):
+        raise _no_capabilities(path)
     return read
+
+
+def _no_capabilities(path: Path) -> typer.BadParameter:
+    example = '{"resource": "tools/search", "actions": ["call"], "constraints": {}}'
+    return typer.BadParameter(f"{path} is no JSON list of objects like {example}", param_hint="--capabilities")
 
 
 def _limit(field: str, what: str, least: int = 0) -> _Option:
