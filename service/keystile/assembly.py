@@ -20,8 +20,10 @@ from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
 from keystile.authority.freshness import Freshness
+from keystile.authority.heralding import Herald
 from keystile.authority.idle import IdleExpiry
 from keystile.authority.impersonation import Impersonation
+from keystile.authority.incidents import Incidents
 from keystile.authority.jwts import JwtVerifier
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import Lifecycle
@@ -33,12 +35,16 @@ from keystile.authority.metering import Metering
 from keystile.authority.negatives import Negatives
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
+from keystile.authority.purging import Purger
 from keystile.authority.realm import RealmWatch
+from keystile.authority.reconciling import Reconciler
+from keystile.authority.rounds import Rounds
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
 from keystile.errors import CannotTellError
+from keystile.expiries import cut, parse_expiry, parse_longest
 from keystile.keys import KeyFormat
 from keystile.limits import Levels
 from keystile.policy import Rules
@@ -87,8 +93,8 @@ class Backend:
     tokens: TokenIssuer
     usage: UsageStore
     recent: RecentEvents
+    leases: Leases
     cache: VerdictCache | None = None
-    leases: Leases | None = None
     index: IndexStore | None = None
     events: OwnerEvents | None = None
     own_events: OwnerEvents | None = None
@@ -103,6 +109,10 @@ class Deployment:
 
     settings: Settings
     rules: Rules
+    directory: Directory
+    purger: Purger
+    incidents: Incidents
+    reconciler: Reconciler | None
     verifier: Verifier
     metering: Metering
     jwts: JwtVerifier
@@ -124,6 +134,12 @@ class Deployment:
     def dependencies(self) -> list[str]:
         """The names that `degraded` may tell."""
         return ["change_log", *(["events"] if self.followed else []), *self.breakers]
+
+    def expiry(self, text: str | None, now: datetime) -> datetime | None:
+        """Return the moment *text* means, None for never; without a text the default's, cut to what is allowed."""
+        if text is not None:
+            return parse_expiry(text, now)
+        return cut(parse_expiry(self.settings.default_expiry, now), self.rules.longest_life, now)
 
     def degraded(self) -> list[str]:
         """Return what is out of reach right now."""
@@ -150,6 +166,7 @@ def make_rules(settings: Settings) -> Rules:
         scope_roles={scope: needed for scope, needed in settings.catalogue.items() if needed},
         knows_roles=settings.store is Store.KEYCLOAK,
         levels=Levels.parse(settings.levels, settings.default_level),
+        longest_life=parse_longest(settings.max_expiry),
     )
 
 
@@ -198,6 +215,11 @@ class Assembly:
         self._stops = Stops(
             directory=backend.directory, follower=self._follower, journal=backend.journal, auditor=auditor, clock=now
         )
+        self._purger = Purger(directory=backend.directory, auditor=auditor, clock=now)
+        self._incidents = Incidents(directory=backend.directory, stops=self._stops, clock=now)
+        self._reconciler = None
+        if backend.cache is not None:  # the embedded store keeps no floors beside it
+            self._reconciler = Reconciler(floors=backend.cache, stops=self._stops, auditor=auditor)
         self._mender = Mender(backend.directory, self._chores, self._stops)
         self._near = backend.near
         self._index = self._make_index(peppers)
@@ -237,7 +259,7 @@ class Assembly:
         if backend.own_events is not None:
             watch = EventWatch(backend.own_events, self._memory, ticks=time.monotonic)
             self._spawn("events of our own", watch.run)
-        if backend.events is not None and backend.leases is not None and self._index is not None:
+        if backend.events is not None and self._index is not None:
             poller = Poller(
                 backend.events,
                 backend.leases,
@@ -256,6 +278,9 @@ class Assembly:
             self._spawn("stops", lambda: self._stops.keep_writing(self._memory))
         if self._realm is not None:
             self._spawn("realm", self._realm.run)
+        herald = Herald(leases=backend.leases, idle=IdleExpiry(backend.usage), auditor=self._auditor, clock=now)
+        rounds = Rounds(backend.directory, backend.leases, (self._purger, herald), ticks=time.monotonic)
+        self._spawn("rounds", rounds.run)
 
     def deployment(self) -> Deployment:
         """Return what the edges use."""
@@ -285,6 +310,10 @@ class Assembly:
         return Deployment(
             settings=self._settings,
             rules=self._rules,
+            directory=self._backend.directory,
+            purger=self._purger,
+            incidents=self._incidents,
+            reconciler=self._reconciler,
             verifier=self._verifier,
             jwts=jwts,
             metering=self._metering,
@@ -296,6 +325,7 @@ class Assembly:
                 lifecycle=lifecycle,
                 alterations=alterations,
                 stops=self._stops,
+                incidents=self._incidents,
                 impersonation=Impersonation(directory=self._backend.directory, auditor=self._auditor),
                 auditor=self._auditor,
             ),
@@ -332,7 +362,7 @@ class Assembly:
 
     def _make_index(self, peppers: Peppers) -> FallbackIndex | None:
         backend = self._backend
-        if backend.index is None or backend.leases is None:
+        if backend.index is None:
             return None
         index = FallbackIndex(
             backend.directory,

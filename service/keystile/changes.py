@@ -44,7 +44,8 @@ class Change:
     It names a key, an owner or both. *kills_below* kills JWTs and verdicts of that key whose generation is
     lower, from *kills_from* on; 0 kills nothing. *dead*: no generation will ever count again; *suspends*: none until
     the key is resumed. *floor_until* above 0 keeps *gen* as a floor until then: records below it were put back.
-    *pending*: the directory was away, the record does not say so yet. *reason* is why a dead key was revoked.
+    *pending*: the directory was away, the record does not say so yet. *reason* is why a dead key was revoked, and of a
+    suspension who did it, as `records.hidden_actor` says it.
     """
 
     key_id: str = ""

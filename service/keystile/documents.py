@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from keystile.records import Status, format_moment
+from keystile.records import format_moment
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,6 +35,8 @@ def key_document(owner: Owner, record: KeyRecord, now: datetime) -> dict[str, An
     graces = [secret for secret in record.earlier if now < secret.ends_at]
     if graces:
         document["old_secret_ends_at"] = format_moment(max(secret.ends_at for secret in graces))
+    if record.suspended_by and not record.suspended_by.startswith("#"):
+        document["suspended_by"] = record.suspended_by
     if record.revoked_at:
         document["revoked_at"] = format_moment(record.revoked_at)
         document["revoked_reason"] = record.revoked_reason
@@ -43,7 +45,7 @@ def key_document(owner: Owner, record: KeyRecord, now: datetime) -> dict[str, An
 
 def status_of(record: KeyRecord, now: datetime) -> str:
     """Return active, suspended, revoked or expired."""
-    return "expired" if record.status is not Status.REVOKED and record.is_expired(now) else record.status.value
+    return "expired" if not record.is_dead and record.is_expired(now) else record.status.value
 
 
 def etag_of(record: KeyRecord) -> str:

@@ -12,7 +12,7 @@ from keystile.records import KeyRecord, Owner, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 API_SCOPES = frozenset({"keys:read", "keys:write", "keys:admin"})
 RESERVED_SCOPES = API_SCOPES | {"introspect"}
@@ -26,7 +26,8 @@ class Rules:
 
     *forbidden_audiences* (the realm issuer) and every URL below them are never allowed. *api_audience* is the
     management API's. *scope_roles* names, for scopes that count only while the owner holds it, a role or group as
-    `Directory.roles` writes it. *knows_roles*: the store can tell what an owner holds.
+    `Directory.roles` writes it. *knows_roles*: the store can tell what an owner holds. *longest_life*: no key is given
+    more from now on; None: any.
     """
 
     default_audience: str
@@ -38,6 +39,7 @@ class Rules:
     scope_roles: Mapping[str, str] = field(default_factory=dict, hash=False)
     knows_roles: bool = False
     levels: Levels = field(default_factory=Levels)
+    longest_life: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +200,12 @@ def _check_scopes(record: KeyRecord, owner: Owner, context: RequestContext) -> R
     return None if allowed else Reason.SCOPE_DENIED
 
 
-_BY_STATUS = {Status.ACTIVE: None, Status.SUSPENDED: Reason.SUSPENDED, Status.REVOKED: Reason.REVOKED}
+_BY_STATUS = {
+    Status.ACTIVE: None,
+    Status.SUSPENDED: Reason.SUSPENDED,
+    Status.REVOKED: Reason.REVOKED,
+    Status.EXPIRED: Reason.EXPIRED,
+}
 
 _STANDING: tuple[Callable[[KeyRecord, Owner, Rules, datetime], Reason | None], ...] = (
     _check_status,

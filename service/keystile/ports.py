@@ -69,8 +69,11 @@ class Directory(Protocol):
         """
         ...
 
-    async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
-        """Return one page of owners that hold keys, and the cursor of the next page ("" at the end)."""
+    async def owners(self, after: str = "", *, enabled: bool = True) -> tuple[tuple[Owner, ...], str]:
+        """Return one page of owners that hold keys, and the cursor of the next page ("" at the end).
+
+        Either of those that are enabled or of those that are not.
+        """
         ...
 
     async def roles(self, owner_id: str) -> frozenset[str] | None:

@@ -7,6 +7,7 @@ or another version, make the record unreadable, and an unreadable record proves 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ MAX_TOMBSTONES = 10
 _REQUESTS_KEPT = 3
 _REQUESTS_FOR = 86_400.0  # seconds
 _MOMENT_DIGITS = 12
+_MAX_ACTOR = 90  # characters of JSON: a suspension, too, fits into the reserve
 _EARLIER_KEPT = 3  # one that may still be good, and two that ended
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _UNTOLD = datetime.fromtimestamp(0, UTC)
@@ -36,11 +38,12 @@ _TextEnum = TypeVar("_TextEnum", bound=StrEnum)
 
 
 class Status(StrEnum):
-    """Where a key is in its life; expiry is not a status, it follows from the clock."""
+    """Where a key is in its life; expiry follows from the clock, and is a status only where nothing else is left."""
 
     ACTIVE = "active"
     SUSPENDED = "suspended"
     REVOKED = "revoked"
+    EXPIRED = "expired"
 
 
 class RevocationReason(StrEnum):
@@ -72,6 +75,7 @@ class EarlierSecret:
     ends_at: datetime
     digest: str = ""
     digest_pepper: str = ""
+    stamp_pepper: str = ""
     bcrypt: str = ""
 
     def to_document(self) -> dict[str, Any]:
@@ -81,13 +85,14 @@ class EarlierSecret:
             "ends_at": format_moment(self.ends_at),
             "digest": self.digest,
             "digest_pepper": self.digest_pepper,
+            "stamp_pepper": self.stamp_pepper,
             "bcrypt": self.bcrypt,
         }
         return {name: value for name, value in document.items() if value != ""}
 
     def ended(self, now: datetime) -> EarlierSecret:
         """Return what is kept of it once it has ended."""
-        return replace(self, ends_at=min(self.ends_at, now), bcrypt="")
+        return replace(self, ends_at=min(self.ends_at, now), stamp_pepper="", bcrypt="")
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> EarlierSecret:
@@ -98,6 +103,7 @@ class EarlierSecret:
             ends_at=parse_moment(_take(fields, "ends_at", str)),
             digest=_take(fields, "digest", str, ""),
             digest_pepper=_take(fields, "digest_pepper", str, ""),
+            stamp_pepper=_take(fields, "stamp_pepper", str, ""),
             bcrypt=_take(fields, "bcrypt", str, ""),
         )
 
@@ -146,6 +152,7 @@ class KeyRecord:
     *earlier* are the secrets before this one, latest first: at most one that is still good, and the digests of the
     last two that ended. *older_hash* is the `cacheHash` of the older form and None for records of the current form.
     *requests* are the tags of the requests that made this key or its secret lately: one sent twice is done once.
+    *suspended_by* is the actor who suspended it, as `kept_actor` keeps it; "" where nobody knows.
     *extra* holds fields of later versions.
     """
 
@@ -163,6 +170,7 @@ class KeyRecord:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     revoked_reason: RevocationReason | None = None
+    suspended_by: str = ""
     jwts_from: int = 0
     earlier: tuple[EarlierSecret, ...] = ()
     requests: tuple[str, ...] = ()
@@ -177,7 +185,12 @@ class KeyRecord:
 
     def is_live(self, now: datetime) -> bool:
         """Tell whether the key is active or suspended, and not expired."""
-        return self.status is not Status.REVOKED and not self.is_expired(now)
+        return not self.is_dead and not self.is_expired(now)
+
+    @property
+    def is_dead(self) -> bool:
+        """Tell whether this is a tombstone: of a revoked key, or of one that expired long ago."""
+        return self.status in (Status.REVOKED, Status.EXPIRED)
 
     def is_expired(self, now: datetime) -> bool:
         """Tell whether the key's time is over."""
@@ -185,27 +198,34 @@ class KeyRecord:
 
     def revoked(self, now: datetime, reason: RevocationReason, gen: int) -> KeyRecord:
         """Return this key's tombstone: it proves who presents it, and grants nothing any more."""
+        dead = replace(self._buried(Status.REVOKED), revoked_at=now, revoked_reason=reason, older_hash=None)
+        return replace(dead, gen=max(gen, dead.gen))
+
+    def expired(self) -> KeyRecord:
+        """Return the tombstone of this key, whose time is over: it knows the key again, and no clock brings it back."""
+        return self._buried(Status.EXPIRED)
+
+    def _buried(self, status: Status) -> KeyRecord:
         return replace(
             self,
-            gen=max(gen, self.gen + 1),
-            status=Status.REVOKED,
+            gen=self.gen + 1,
+            status=status,
             bcrypt="",
-            revoked_at=now,
-            revoked_reason=reason,
+            suspended_by="",
             earlier=(),
             policy=Policy(),
             extra=_NOTHING,
-            older_hash=None,
         )
 
-    def suspended(self, gen: int) -> KeyRecord:
-        """Return this key suspended: it and its JWTs are refused until it is resumed."""
+    def suspended(self, gen: int, by: str = "") -> KeyRecord:
+        """Return this key suspended by that actor: it and its JWTs are refused until it is resumed."""
         gen = max(gen, self.gen + 1)
-        return replace(self._raised(gen), gen=gen, jwts_from=gen, status=Status.SUSPENDED)
+        suspended = replace(self._raised(gen), gen=gen, jwts_from=gen, status=Status.SUSPENDED)
+        return replace(suspended, suspended_by=kept_actor(by))
 
     def resumed(self) -> KeyRecord:
         """Return this key active again; JWTs from before stay dead."""
-        return replace(self._raised(self.gen + 1), gen=self.gen + 2, status=Status.ACTIVE)
+        return replace(self._raised(self.gen + 1), gen=self.gen + 2, status=Status.ACTIVE, suspended_by="")
 
     def renamed(self, name: str) -> KeyRecord:
         """Return this key under another name."""
@@ -226,6 +246,7 @@ class KeyRecord:
             ends_at=ends_at if self.expires_at is None else min(ends_at, self.expires_at),
             digest=self.digest,
             digest_pepper=self.digest_pepper,
+            stamp_pepper=self.stamp_pepper,
             bcrypt=self.bcrypt,
         )
         earlier = tuple(each.ended(now) for each in self.earlier)
@@ -274,6 +295,7 @@ class KeyRecord:
             digest_pepper="",
             stamp_pepper="",
             issued_by="",
+            suspended_by="",
             issued_at=_UNTOLD,
             earlier=tuple(EarlierSecret(gen=each.gen, ends_at=each.ends_at) for each in self.earlier),
             requests=(),
@@ -324,6 +346,7 @@ class KeyRecord:
             "expires_at": self.expires_at and format_moment(self.expires_at),
             "revoked_at": self.revoked_at and format_moment(self.revoked_at),
             "revoked_reason": self.revoked_reason and self.revoked_reason.value,
+            "suspended_by": self.suspended_by,
             "older": self.is_older or None,
             "older_hash": self.older_hash,
             "jwts_from": self.jwts_from or None,
@@ -357,6 +380,7 @@ class KeyRecord:
             expires_at=_take_moment(fields, "expires_at"),
             revoked_at=_take_moment(fields, "revoked_at"),
             revoked_reason=_take_enum(fields, "revoked_reason", RevocationReason),
+            suspended_by=_take(fields, "suspended_by", str, ""),
             older_hash=_take_older(fields),
             jwts_from=_take(fields, "jwts_from", int, 0),
             earlier=tuple(EarlierSecret.from_document(each) for each in _take(fields, "earlier", list, [])),
@@ -411,12 +435,22 @@ class Owner:
         lookups = self.lookups if record.is_older else self.lookups | {record.key_id}
         return replace(self, records=(*others, record), lookups=lookups).without_old_tombstones()
 
-    def with_suspension(self, key_id: str, gen: int) -> Owner:
-        """Return this owner with that key suspended, or as it is if the key is gone, dead or suspended already."""
+    def is_own(self, actor: str) -> bool:
+        """Tell whether that actor, as `kept_actor` keeps it, is this owner itself or one of its keys."""
+        own = (f"realm:{self.username}", *(f"key:{record.key_id}" for record in self.records))
+        return any(actor in (kept_actor(each), hidden_actor(each)) for each in own)
+
+    def with_suspension(self, key_id: str, gen: int, by: str = "") -> Owner:
+        """Return this owner with that key suspended, or as it is if the key is gone or dead.
+
+        One that its owner had suspended itself is from now on suspended by somebody else, and never the other way.
+        """
         record = self.record(key_id)
-        if record is None or record.status is not Status.ACTIVE:
+        if record is None or record.is_dead:
             return self
-        return self.with_record(record.suspended(gen))
+        if record.status is Status.SUSPENDED and (self.is_own(kept_actor(by)) or not self.is_own(record.suspended_by)):
+            return self
+        return self.with_record(record.suspended(gen, by))
 
     def with_death(self, key_id: str, now: datetime, reason: RevocationReason, gen: int) -> Owner:
         """Return this owner with that key revoked, or as it is if the key is gone or dead already."""
@@ -425,11 +459,23 @@ class Owner:
             return self
         return self.with_record(record.revoked(now, reason, gen))
 
+    def purged(self, before: datetime) -> Owner:
+        """Return this owner with each key that expired before then shrunk to its tombstone, or as it is.
+
+        A record of the older form stays: it is as small as a tombstone, and nothing in it but its bcrypt would know
+        the key again.
+        """
+        for record in self.records:
+            if not record.is_dead and not record.is_older and record.is_expired(before):
+                return self.with_record(record.expired()).purged(before)
+        pruned = self.without_old_tombstones()
+        return self if len(pruned.records) == len(self.records) else pruned
+
     def without_old_tombstones(self) -> Owner:
         """Return this owner with at most ten tombstones, the latest."""
         dead = sorted(
-            (record for record in self.records if record.status is Status.REVOKED),
-            key=lambda record: record.revoked_at or record.issued_at,
+            (record for record in self.records if record.is_dead),
+            key=lambda record: record.revoked_at or record.expires_at or record.issued_at,
         )
         purged = {record.key_id for record in dead[:-MAX_TOMBSTONES]}
         return replace(
@@ -439,9 +485,25 @@ class Owner:
         )
 
 
+def kept_actor(actor: str) -> str:
+    """Return an actor as a record keeps it: its text, or `hidden_actor` if that is long."""
+    return actor if len(json.dumps(actor)) <= _MAX_ACTOR else hidden_actor(actor)
+
+
+def hidden_actor(actor: str) -> str:
+    """Return a short name for an actor that shows nobody's username, "" for nobody."""
+    hidden = actor.startswith("#") or not actor
+    return actor if hidden else "#" + hashlib.sha256(actor.encode(errors="replace")).hexdigest()[:32]
+
+
 def format_moment(moment: datetime) -> str:
     """Return an aware moment as ISO 8601 in UTC, to the second."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def moment_of(seconds: float) -> datetime:
+    """Return the moment that lies so many seconds after the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def parse_moment(text: str) -> datetime:

@@ -59,7 +59,7 @@ class Policy:
             if isinstance(value, tuple)
             else value
             for name, value in stored.items()
-            if value not in (None, "", (), False)
+            if value is not None and value is not False and value not in ("", ())  # 0 is a limit
         }
 
     @classmethod

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 from keystile.catalogue import parse_catalogue
 from keystile.claims import parse_resource
 from keystile.errors import ConfigurationError, KeystileError
-from keystile.expiries import parse_expiry
+from keystile.expiries import parse_expiry, parse_longest
 from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Peppers
@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     older_hmac_secret: SecretStr | None = Field(None, description="secret of their `cacheHash`")
     older_bcrypt_records: int = Field(500, ge=0, le=5000, description="older records matched by bcrypt alone")
     default_expiry: str = Field("1y", description="life of a key where none is asked: `90d`, `1y`, `never`")
+    max_expiry: str = Field("never", description="longest life a key may be given: `90d`, `1y`; `never`: any")
     max_keys_per_owner: int = Field(5, ge=1, le=50, description="live keys of one owner, at most 50")
     cache_ttl: Duration = Field(timedelta(minutes=15), description="longest use of a verdict")
     stale_ttl: Duration = Field(timedelta(minutes=15), description="use beyond that while Keycloak is down")
@@ -241,6 +242,7 @@ class Settings(BaseSettings):
             ("BRAND", lambda: check_brand(self.brand)),
             ("PEPPERS", lambda: Peppers.parse(self.peppers.get_secret_value()) if self.peppers else None),
             ("DEFAULT_EXPIRY", lambda: parse_expiry(self.default_expiry, datetime.now(UTC))),
+            ("MAX_EXPIRY", lambda: parse_longest(self.max_expiry)),
             ("SCOPES", self._check_scopes),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),

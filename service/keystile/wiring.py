@@ -32,6 +32,7 @@ from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.adapters.sqlite.events import SqliteRecentEvents
+from keystile.adapters.sqlite.leases import SqliteLeases
 from keystile.adapters.sqlite.log import SqliteChangeLog
 from keystile.adapters.sqlite.usage import SqliteUsageStore
 from keystile.assembly import Assembly, Backend, Deployment, now
@@ -106,6 +107,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         tokens=_tokens(settings),
         usage=SqliteUsageStore(database),
         recent=SqliteRecentEvents(database),
+        leases=SqliteLeases(database),
     )
 
 

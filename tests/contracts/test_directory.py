@@ -181,13 +181,17 @@ async def test_disabled_owner_is_shown_as_such(store: Store, owner: Owner) -> No
 
 
 async def test_pages_show_all_who_hold_keys(store: Store) -> None:
-    """Paging to the end shows every enabled owner that holds a key, and nobody else."""
+    """Paging to the end shows every owner that holds a key, and nobody else: the enabled or the disabled ones."""
     owners = [await store.directory.adopt(store.add_owner()) for _ in range(3)]
     for owner in owners[:2]:
         await store.directory.update(owner.id, adding(a_record()))
-    seen, cursor = await store.directory.owners()
-    while cursor:
-        page, cursor = await store.directory.owners(cursor)
-        seen += page
-    assert {owner.id for owner in seen} >= {owner.id for owner in owners[:2]}
-    assert all(owner.records or owner.unreadable for owner in seen)
+    await store.disable(owners[1].id)
+    for enabled, there, elsewhere in ((True, owners[0], owners[1]), (False, owners[1], owners[0])):
+        seen, cursor = await store.directory.owners(enabled=enabled)
+        while cursor:
+            page, cursor = await store.directory.owners(cursor, enabled=enabled)
+            seen += page
+        assert there.id in {owner.id for owner in seen}
+        assert elsewhere.id not in {owner.id for owner in seen}
+        assert all(owner.enabled is enabled for owner in seen)
+        assert all(owner.records or owner.unreadable for owner in seen)

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
 from keystile.adapters.memory.leases import InProcessLeases
 from keystile.adapters.redis.leases import RedisLeases
+from keystile.adapters.sqlite.database import SqliteDatabase
+from keystile.adapters.sqlite.leases import SqliteLeases
 from keystile.ports import Leases
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 Pair = tuple[Leases, Leases]
 LONG, SHORT = 60.0, 0.05
 
 
-@pytest.fixture(params=["in_process", "redis"])
+@pytest.fixture
+async def databases(tmp_path: Path) -> AsyncIterator[tuple[SqliteDatabase, SqliteDatabase]]:
+    """Open one file as two processes do."""
+    here, there = SqliteDatabase(tmp_path / "keystile.db"), SqliteDatabase(tmp_path / "keystile.db")
+    for database in (here, there):
+        await database.open()
+    yield here, there
+    for database in (here, there):
+        await database.close()
+
+
+@pytest.fixture(params=["in_process", "redis", "sqlite"])
 def pair(request: pytest.FixtureRequest) -> Pair:
     """Return the leases of one deployment as two processes have them."""
     if request.param == "in_process":
         leases = InProcessLeases()
         return leases, leases
+    if request.param == "sqlite":
+        here, there = request.getfixturevalue("databases")
+        return SqliteLeases(here), SqliteLeases(there)
     link = request.getfixturevalue("link")
     return RedisLeases(link), RedisLeases(link)
 

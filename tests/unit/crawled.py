@@ -69,8 +69,9 @@ class PagedDirectory:
         """Know of no administrator."""
         return False
 
-    async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
+    async def owners(self, after: str = "", *, enabled: bool = True) -> tuple[tuple[Owner, ...], str]:
         """Return a page."""
+        assert enabled
         await self.may_page.wait()
         if self.pages == self.down_at:
             raise CannotTellError("the directory is down")

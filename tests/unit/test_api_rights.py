@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keystile.http.api.operations import OPERATIONS
-from unit.served import Client, bearer, prepare, serving
+from unit.served import Answered, Client, bearer, prepare, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -104,6 +104,10 @@ async def credential(client: Client, who: str) -> str | None:
     return key["api_key"] if scope == who else await jwt_of(client, key, scope)
 
 
+async def suspend(client: Client, target: dict[str, Any], who: str) -> Answered:
+    return await client.send("POST", f"{BASE}/keys/{target['key_id']}/suspend", [bearer(who)])
+
+
 async def ask(client: Client, operation: Operation, target: dict[str, Any], presented: str | None) -> int:
     """Ask for *operation* on that key, or on its owner."""
     path = operation.path.replace("{key_id}", target["key_id"]).replace("{user_id}", target["owner"])
@@ -111,7 +115,9 @@ async def ask(client: Client, operation: Operation, target: dict[str, Any], pres
     if operation.name == "issue_key":
         body = {**(body or {}), "owner": target["owner"]}
     if operation.name == "resume_key":
-        await client.send("POST", f"{BASE}/keys/{target['key_id']}/suspend", [bearer(ADMIN_KEY)])
+        for who in (presented, ADMIN_KEY):  # what an administrator suspended, an owner does not resume
+            if who is not None and (await suspend(client, target, who)).status == 200:
+                break
     headers = [] if presented is None else [bearer(presented)]
     sent = [] if body is None else [json.dumps(body).encode()]
     headers += [("Content-Type", "application/json")] if sent else []

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keystile.errors import ChangeRefusedError
-from keystile.expiries import parse_expiry
+from keystile.errors import ChangeRefusedError, ConfigurationError
+from keystile.expiries import cut, parse_expiry, parse_longest
 from unit.builders import NOW
 
 
@@ -42,3 +42,19 @@ def test_any_text_is_an_expiry_or_refused(text: str) -> None:
     except ChangeRefusedError:
         return
     assert moment is None or moment.tzinfo is UTC
+
+
+def test_longest_life_is_a_span_or_never() -> None:
+    """A date is no length of time; `never` bounds nothing."""
+    assert (parse_longest("never"), parse_longest("1y")) == (None, timedelta(days=365))
+    for text in ("", "2027-01-31", "0d", "soon"):
+        with pytest.raises(ConfigurationError, match="90d, 1y, or never"):
+            parse_longest(text)
+
+
+def test_expiry_is_cut_to_the_longest_life() -> None:
+    """What ends before is left as it is."""
+    longest = timedelta(days=30)
+    assert cut(None, None, NOW) is None
+    assert cut(None, longest, NOW) == cut(NOW + 2 * longest, longest, NOW) == NOW + longest
+    assert cut(NOW + longest / 2, longest, NOW) == NOW + longest / 2

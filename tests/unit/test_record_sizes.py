@@ -61,7 +61,7 @@ def test_every_record_that_could_be_stored_can_be_revoked(
 
 
 def a_suspended(record: KeyRecord, gen: int) -> KeyRecord:
-    return a_record(policy=record.policy, name=record.name, gen=gen, status=Status.SUSPENDED, expires_at=LAST)
+    return a_record(policy=record.policy, name=record.name, gen=gen, expires_at=LAST).suspended(gen, "key:" + "é" * 99)
 
 
 def test_too_large_a_record_says_so_without_showing_it() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystile.records import KeyRecord, RevocationReason, Status, format_moment, parse_moment
+from keystile.restrictions import Policy
 from unit.builders import DAY, NOW, a_record, an_owner
 from unit.strategies import json_values, live_records, moments, records
 
@@ -121,3 +122,9 @@ def test_record_takes_the_place_of_its_predecessor() -> None:
     assert owner.record("k3v9x0q2m7ab") == a_record(gen=2)
     assert owner.record("nobody") is None
     assert owner.lookups == {"k3v9x0q2m7ab"}
+
+
+def test_limit_of_zero_is_kept() -> None:
+    """Nothing allowed is the strictest limit there is, and not the absence of one."""
+    policy = Policy(requests_per_hour=0, cost_cents_per_month=0, max_tokens_per_request=0)
+    assert KeyRecord.from_text(a_record(policy=policy).to_text()).policy == policy

@@ -110,9 +110,9 @@ class WatchedDirectory:
         self._reach()
         return owner_id in self.administrators
 
-    async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
+    async def owners(self, after: str = "", *, enabled: bool = True) -> tuple[tuple[Owner, ...], str]:
         """Pass it on."""
-        return await self._reach().owners(after)
+        return await self._reach().owners(after, enabled=enabled)
 
     def hold(self) -> None:
         """Let reads end in the store, but not be answered, until `may_answer` is set."""

@@ -11,7 +11,7 @@ from keystile.ceilings import check_within, inherited
 from keystile.documents import etag_of
 from keystile.errors import CannotTellError, KeyUnknownError, OwnerUnknownError, PreconditionError, RightsError
 from keystile.ports import AuditEvent
-from keystile.records import Owner
+from keystile.records import Owner, Status
 from keystile.rights import (
     Action,
     Relation,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from keystile.authority.alterations import Alterations, RotatedKey, Wanted
     from keystile.authority.auditing import Auditor
     from keystile.authority.impersonation import Impersonation
+    from keystile.authority.incidents import Incidents, Swept
     from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
     from keystile.authority.stops import StoppedKey, Stops
     from keystile.policy import RequestContext
@@ -76,6 +77,7 @@ class Administration:
     lifecycle: Lifecycle
     alterations: Alterations
     stops: Stops
+    incidents: Incidents
     impersonation: Impersonation
     auditor: Auditor
 
@@ -174,9 +176,18 @@ class Administration:
         return await self.alterations.alter(key_id, wanted, by=asker.caller.actor, check=check)
 
     async def resume(self, asker: Asker, key_id: str) -> tuple[Owner, KeyRecord]:
-        """Resume a suspended key."""
+        """Resume a suspended key; its owner cannot unless it was suspended by the owner itself."""
         await self.show(asker, key_id, Action.RESUME)
-        return await self.alterations.resume(key_id, by=asker.caller.actor, check=self._checked(asker, Action.RESUME))
+
+        def check(owner: Owner, record: KeyRecord) -> None:
+            self._permit(asker, Action.RESUME, owner, record)
+            others = set(relations(asker.caller, owner.id, record.policy.tenant)) - {Relation.OWN}
+            by_others = record.status is Status.SUSPENDED and not owner.is_own(record.suspended_by)
+            if by_others and not allows(asker.caller, Action.RESUME, *others):
+                self._audit_refusal(asker, Action.RESUME, owner.username, record.key_id)
+                raise RightsError("an administrator suspended this key, and resumes it")
+
+        return await self.alterations.resume(key_id, by=asker.caller.actor, check=check)
 
     async def rotate(self, asker: Asker, key_id: str, grace: timedelta, tag: RequestTag | None) -> RotatedKey:
         """Give a key a new secret."""
@@ -200,15 +211,36 @@ class Administration:
         await self._permit_stop(asker, key_id, Action.REVOKE)
         return await self.stops.revoke(key_id, reason=reason, revoked_by=asker.caller.actor)
 
-    async def revoke_all(self, asker: Asker, user_id: str, reason: RevocationReason) -> list[StoppedKey]:
-        """Revoke every live key of an owner."""
+    async def revoke_family(self, asker: Asker, key_id: str, reason: RevocationReason) -> tuple[StoppedKey, Swept]:
+        """Revoke a key and all that it issued, whoever has it: for whoever may revoke any key.
+
+        Raises `CannotTellError`, the key itself revoked, while nobody can say what it issued.
+        """
+        self._check_any(asker, Action.REVOKE)
+        stopped = await self.revoke(asker, key_id, reason)
+        return stopped, await self.incidents.revoke_issued_by([key_id], reason=reason, by=asker.caller.actor)
+
+    async def revoke_all(self, asker: Asker, user_id: str, reason: RevocationReason, *, cascade: bool = False) -> Swept:
+        """Revoke every key of an owner; *cascade*: and all that they issued, for whoever may revoke any key."""
+        if cascade:
+            self._check_any(asker, Action.REVOKE)
         owner = await self.owner(asker, user_id, Action.REVOKE_ALL)
-        live = [record.key_id for record in owner.records if record.revoked_at is None]
-        return [await self.stops.revoke(key_id, reason=reason, revoked_by=asker.caller.actor) for key_id in live]
+        held = [(owner, record) for record in owner.records if record.revoked_at is None]
+        swept = await self.incidents.revoke_each(held, reason=reason, by=asker.caller.actor)
+        if swept.failed and not swept.stopped:
+            raise CannotTellError(swept.failed[0][1])
+        if not cascade:
+            return swept
+        key_ids = [record.key_id for record in owner.records]
+        return swept + await self.incidents.revoke_issued_by(key_ids, reason=reason, by=asker.caller.actor)
 
     def check(self, asker: Asker, action: Action) -> None:
         """Raise a `RightsError` unless the caller may do *action* to its own keys at least."""
         if not any(self._may(asker, action, owner_id, "") for owner_id in ("", asker.caller.subject)):
+            self._refuse(asker, action, None, None)
+
+    def _check_any(self, asker: Asker, action: Action) -> None:
+        if not allows(asker.caller, action, Relation.ANY):
             self._refuse(asker, action, None, None)
 
     async def _permit_stop(self, asker: Asker, key_id: str, action: Action) -> None:
@@ -221,9 +253,6 @@ class Administration:
             )
             if not itself and not allows(asker.caller, action, Relation.ANY):
                 raise
-
-    def _checked(self, asker: Asker, action: Action) -> Any:  # noqa: ANN401 - a check of `Alterations`
-        return lambda owner, record: self._permit(asker, action, owner, record)
 
     def _permit(self, asker: Asker, action: Action, owner: Owner, record: KeyRecord) -> None:
         if self._may(asker, action, owner.id, record.policy.tenant):

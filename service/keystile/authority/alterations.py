@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from keystile.authority.lifecycle import check_not_done, check_wanted
+from keystile.authority.lifecycle import check_life, check_not_done, check_wanted
 from keystile.changes import changes_of
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, PolicyRefusedError, TooManyKeysError
 from keystile.ports import AuditEvent
@@ -108,6 +108,8 @@ class Alterations:
             check_wanted(after.name, after.policy, self.rules)
             if wanted.expires and after.is_expired(self.clock()):
                 raise PolicyRefusedError("the key would have expired already: revoke it instead", "expires")
+            if wanted.expires:
+                check_life(after.expires_at, self.rules, self.clock())
             return after
 
         owner, before, after = await self._alter(key_id, change, check)

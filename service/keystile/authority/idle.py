@@ -32,16 +32,26 @@ class IdleExpiry:
 
         If that moment has not come, this is a use of the key, and it may idle anew.
         """
-        days = record.policy.idle_days
-        if days is None or record.status is not Status.ACTIVE:
-            return None
         try:
-            uses = await self._store.last_uses(record.key_id)
+            ends_at = await self.ends_at(record)
         except CannotTellError as error:
             _log.warning("nobody can tell whether a key was idle: it counts as used", why=str(error))
             return None
+        return None if ends_at is None else ends_at if ends_at <= read_at else read_at + _seconds(record)
+
+    async def ends_at(self, record: KeyRecord) -> float | None:
+        """Return when the key will have idled for too long (epoch seconds) if nobody uses it, None for never.
+
+        Raises `CannotTellError`.
+        """
+        if record.policy.idle_days is None or record.status is not Status.ACTIVE:
+            return None
+        uses = await self._store.last_uses(record.key_id)
         used_at = uses.latest_at
         if used_at is None:
             used_at = max(record.issued_at.timestamp(), uses.since)
-        seconds = min(days, _MOST_DAYS) * _DAY
-        return used_at + seconds if used_at + seconds <= read_at else read_at + seconds
+        return used_at + _seconds(record)
+
+
+def _seconds(record: KeyRecord) -> float:
+    return min(record.policy.idle_days or 0, _MOST_DAYS) * _DAY

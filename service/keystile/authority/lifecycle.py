@@ -130,6 +130,7 @@ class Lifecycle:
         check_wanted(request.name, request.policy, self.rules)
         if request.expires_at is not None and request.expires_at <= self.clock():
             raise PolicyRefusedError("the key would have expired already", "expires")
+        check_life(request.expires_at, self.rules, self.clock())
 
     def _new_record(self, key: ApiKey, secret: NewSecret, request: KeyRequest) -> KeyRecord:
         record = KeyRecord(
@@ -211,3 +212,10 @@ def _check_no_credential(said: Mapping[str, Any]) -> None:
     for field, value in said.items():
         if holds_credential(str(value)):
             raise PolicyRefusedError(f"{field} holds what looks like a credential", field)
+
+
+def check_life(expires_at: datetime | None, rules: Rules, now: datetime) -> None:
+    """Raise a `PolicyRefusedError` if a key that lives until then (None: for ever) would live for too long."""
+    longest = rules.longest_life
+    if longest is not None and (expires_at is None or expires_at > now + longest):
+        raise PolicyRefusedError(f"the deployment lets keys live for {longest.days} days at most", "expires")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from keystile.authority.reconciling import is_undone
 from keystile.changes import EVERY_OWNER, EVERY_ROLE, Change, PollMark
 from keystile.errors import CannotTellError, EventsLostError, KeystileError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from keystile.authority.memory import ChangeMemory
     from keystile.authority.mending import Mender
     from keystile.authority.stops import Stops
-    from keystile.changes import Floor
     from keystile.ports import Clock, Directory, Leases, OwnerEvents, VerdictCache
     from keystile.records import Owner
 
@@ -127,13 +127,8 @@ class Poller:
             floor = await self._cache.floor(record.key_id)
             if record.revoked_at is not None and (floor is None or not floor.dead):
                 await self._stops.affirm(owner, record)  # it was revoked while the log was away
-            elif floor is not None and _is_undone(owner, record.key_id, floor):
+            elif floor is not None and is_undone(record, floor):
                 self._mender.reassert(floor, owner)
         for key_id in await self._index.follow(owner):
             # Only now can these be found: whoever was called unknown a moment ago must be asked for again.
             await self._follower.announce(Change(key_id=key_id, owner_id=owner.id, at=self._clock().timestamp()))
-
-
-def _is_undone(owner: Owner, key_id: str, floor: Floor) -> bool:
-    record = owner.record(key_id)
-    return record is not None and record.revoked_at is None and (floor.dead or record.gen < floor.gen)

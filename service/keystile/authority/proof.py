@@ -116,7 +116,7 @@ class Prover:
         if not says:  # final, whatever bcrypt would say
             await self.decoy(key)
             raise KeyRefusedError(Reason.WRONG_SECRET, key_id=record.key_id)
-        if record.revoked_at is None:  # a tombstone has none left, and grants nothing
+        if not record.is_dead:  # a tombstone has none left, and grants nothing
             await self._check_bcrypt(key, record, record.bcrypt)
         if record.digest_pepper == self._peppers.current.id:
             return Proved(record)

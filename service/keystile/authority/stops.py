@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from keystile.authority.purging import Purged
 from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError
 from keystile.ports import AuditEvent
-from keystile.records import RevocationReason, Status
+from keystile.records import RevocationReason, Status, hidden_actor
 
 if TYPE_CHECKING:
     from keystile.authority.auditing import Auditor
@@ -63,7 +64,7 @@ class Stops:
     async def affirm(self, owner: Owner, record: KeyRecord) -> None:
         """Say the death of a record that is written already. Raises `CannotTellError`."""
         reason = record.revoked_reason or RevocationReason.UNSPECIFIED
-        await self.follower.announce(self._change(record.key_id, owner, reason))
+        await self.follower.announce(self._change(record.key_id, owner, reason, ""))
 
     async def write_pending(self, memory: ChangeMemory, written: set[tuple[str, float]]) -> None:
         """Write the stops that were said and not written; *written* remembers which are.
@@ -186,7 +187,7 @@ class Stops:
         try:
             holders = await self.holders(key_id)
         except CannotTellError:
-            stop = self._change(key_id, None, reason, pending=True)
+            stop = self._change(key_id, None, reason, by, pending=True)
             await self._accept(stop, said=await self._try_to_say(stop))
             self._audit("pending", stop, None, by)
             return StoppedKey(key_id, None)
@@ -201,16 +202,16 @@ class Stops:
             if reason is None:
                 raise ChangeRefusedError(f"key {key_id} is revoked, and stays so")
             await self.say_written(
-                self._change(key_id, owner, record.revoked_reason or reason)
+                self._change(key_id, owner, record.revoked_reason or reason, by)
             )  # perhaps not heard yet
             return StoppedKey(key_id, (owner, record))
         # Pending until it is written: whatever ends this process in between, another one finishes it.
-        stop = self._change(key_id, owner, reason, pending=True)
+        stop = self._change(key_id, owner, reason, by, pending=True)
         said = await self._try_to_say(stop)
         if record is None:
             raise ChangeRefusedError(f"key {key_id} is refused from now on, but its record cannot be read")
         try:
-            current, _ = await self._write(owner.id, stop)
+            current, _ = await self._write(owner.id, stop, by)
         except CannotTellError:
             await self._accept(stop, said=said)
             self._audit("pending", stop, owner, by)
@@ -239,8 +240,13 @@ class Stops:
             self.auditor.alert(f"a change of key {stop.key_id} is written, and nobody could be told: {error}")
 
     async def _keep(self, stop: Change) -> None:
-        if not stop.dead and any(kept.dead and kept.key_id == stop.key_id for kept in await self.journal.entries()):
-            return  # a death is kept there already, and must not be replaced by less
+        for kept in await self.journal.entries() if not stop.dead else ():
+            if kept.key_id != stop.key_id:
+                continue
+            if kept.dead:
+                return  # a death is kept there already, and must not be replaced by less
+            if kept.suspends and kept.reason != stop.reason:
+                stop = replace(stop, reason="")  # by two: an owner must not become the one who did it alone
         await self.journal.add(stop)
 
     async def _write_pending(self, stop: Change) -> tuple[Owner, ...]:
@@ -255,20 +261,24 @@ class Stops:
             self._audit("no_such_key", stop, None, None)
         return tuple(current)
 
-    async def _write(self, owner_id: str, stop: Change) -> tuple[Owner, bool]:
+    async def _write(self, owner_id: str, stop: Change, by: str = "") -> tuple[Owner, bool]:
         """Write *stop*; return the owner as stored, and whether it was not written before."""
-        now, changed = self.clock(), False
+        now, changed, dropped = self.clock(), False, Purged()
 
         def change(current: Owner) -> Owner:
-            nonlocal changed
+            nonlocal changed, dropped
             if stop.suspends:
-                after = current.with_suspension(stop.key_id, stop.gen)
+                after = current.with_suspension(stop.key_id, stop.gen, by or stop.reason)
             else:
                 after = current.with_death(stop.key_id, now, _reason(stop), stop.gen)
-            changed = after is not current
+            changed, dropped = after is not current, Purged.between(current, after) or dropped
             return after
 
-        return await self.directory.update(owner_id, change, urgent=True), changed
+        owner = await self.directory.update(owner_id, change, urgent=True)
+        for event in dropped.to_events(owner, by):
+            if event.key_id != stop.key_id:  # its own death is told elsewhere
+                self.auditor.changed(event)
+        return owner, changed
 
     async def _try_to_say(self, change: Change) -> bool:
         try:
@@ -278,7 +288,7 @@ class Stops:
         return True
 
     def _change(
-        self, key_id: str, owner: Owner | None, reason: RevocationReason | None, *, pending: bool = False
+        self, key_id: str, owner: Owner | None, reason: RevocationReason | None, by: str, *, pending: bool = False
     ) -> Change:
         """Return a stop, not yet written where *pending*: until it is, no generation of the key counts."""
         record = owner.record(key_id) if owner is not None else None
@@ -293,7 +303,7 @@ class Stops:
             suspends=reason is None,
             floor_until=max(now + FLOOR_TTL, expires_at) if reason is not None or not pending else 0.0,
             pending=pending,
-            reason=reason.value if reason is not None else "",
+            reason=reason.value if reason is not None else hidden_actor(by),
             at=now,
         )
 
@@ -316,14 +326,14 @@ class Stops:
                 outcome=outcome,
                 key_id=stop.key_id,
                 owner=owner.username if owner is not None else None,
-                reason=stop.reason or None,
+                reason=(stop.reason or None) if stop.dead else None,
                 detail={"by": by} if by else {},
             )
         )
 
 
 def _reason(stop: Change) -> RevocationReason:
-    return RevocationReason(stop.reason) if stop.reason else RevocationReason.UNSPECIFIED
+    return RevocationReason(stop.reason) if stop.reason else RevocationReason.UNSPECIFIED  # of a death alone
 
 
 def _stopped_gen(record: KeyRecord | None) -> int:

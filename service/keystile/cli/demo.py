@@ -15,7 +15,6 @@ from keystile.assembly import now
 from keystile.authority.lifecycle import KeyRequest
 from keystile.cli.output import print_line
 from keystile.errors import KeyRefusedError
-from keystile.expiries import parse_expiry
 from keystile.http.server import check_port, serve
 from keystile.policy import RequestContext
 from keystile.restrictions import Policy
@@ -64,7 +63,7 @@ async def _known_key(deployment: Deployment, known: str) -> str | None:
 
 
 async def _new_key(deployment: Deployment) -> str:
-    expires_at = parse_expiry(deployment.settings.default_expiry, now())
+    expires_at = deployment.expiry(None, now())
     request = KeyRequest(
         owner=_OWNER, name="demo", issued_by="demo", expires_at=expires_at, policy=Policy(scopes=("read",))
     )

@@ -14,6 +14,9 @@ from keystile.adapters.keycloak.diagnosis import diagnose as diagnose_keycloak
 from keystile.adapters.redis.durability import check_durability
 from keystile.adapters.redis.link import RedisLink
 from keystile.authority.breaker import Breaker
+from keystile.cli.peppers import count as count_peppers
+from keystile.cli.peppers import findings as pepper_findings
+from keystile.cli.reconcile import reconcile as put_right
 from keystile.errors import KeystileError
 from keystile.settings import Store
 from keystile.wiring import keycloak_access, load_peppers, open_deployment
@@ -22,25 +25,40 @@ if TYPE_CHECKING:
     from keystile.settings import Settings
 
 
-def diagnose(settings: Settings) -> list[Finding]:
-    """Return everything looked at."""
-    return asyncio.run(_diagnose(settings))
+def diagnose(settings: Settings, *, reconcile: bool = False, count: bool = True, quiet: bool = True) -> list[Finding]:
+    """Return everything looked at; *reconcile* also puts right what a restored backup of Keycloak undid.
+
+    *count* looks at every owner, to tell what needs which pepper. *quiet* shows nobody how far that is.
+    """
+    return asyncio.run(_diagnose(settings, reconcile=reconcile, count=count, quiet=quiet))
 
 
-async def _diagnose(settings: Settings) -> list[Finding]:
-    findings = [_peppers(settings), _data_dir(settings), await _journal(settings)]
+async def _diagnose(settings: Settings, *, reconcile: bool, count: bool, quiet: bool) -> list[Finding]:
+    findings = [_data_dir(settings), await _journal(settings)]
     if settings.store is Store.EMBEDDED:
-        return [*findings, await _store(settings)]
-    return [*findings, *await _redis(settings), *await _keycloak(settings)]
+        findings.append(await _store(settings))
+    else:
+        findings += [*await _redis(settings), *await _keycloak(settings)]
+    if reconcile:
+        findings += await put_right(settings, quiet=quiet)
+    return [*await _peppers(settings, count=count, quiet=quiet), *findings]
 
 
-def _peppers(settings: Settings) -> Finding:
+async def _peppers(settings: Settings, *, count: bool, quiet: bool) -> list[Finding]:
     try:
         peppers = load_peppers(settings)
     except KeystileError as error:
-        return Finding(ok=False, what=str(error), fix="keystile peppers new, and set KEYSTILE_PEPPERS")
+        return [Finding(ok=False, what=str(error), fix="keystile peppers new, and set KEYSTILE_PEPPERS")]
     retired = len(peppers.all) - len(peppers.accepted)
-    return Finding(ok=True, what=f"peppers: {len(peppers.accepted)} accepted, {retired} retired")
+    told = Finding(ok=True, what=f"peppers: {len(peppers.accepted)} accepted, {retired} retired")
+    if not count:
+        return [told]
+    try:
+        use = await count_peppers(settings, quiet=quiet)
+    except KeystileError as error:
+        fix = "see that the store answers, and run it again"
+        return [told, Finding(ok=False, what=f"nobody can tell what needs which pepper: {error}", fix=fix)]
+    return [told, *pepper_findings(use, peppers, settings.stamps)]
 
 
 def _data_dir(settings: Settings) -> Finding:

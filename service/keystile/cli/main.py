@@ -13,6 +13,7 @@ import typer
 
 from keystile.claims import parse_resource, parse_scope
 from keystile.cli import keys
+from keystile.cli.keys.arguments import AsJson  # noqa: TC001 - typer reads it
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command, with_deployment
 from keystile.errors import CannotTellError, ChangeRefusedError, ConfigurationError, KeyRefusedError, KeystileError
@@ -58,7 +59,7 @@ def demo() -> None:
 def exchange(
     resource: Annotated[str | None, typer.Option(help="The audience of the JWT.")] = None,
     scope: Annotated[str | None, typer.Option(help="Scopes, separated by spaces.")] = None,
-    json: keys.AsJson = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Exchange the API key on standard input (or in KEYSTILE_API_KEY) for a JWT and print it."""
     presented = (os.environ.get("KEYSTILE_API_KEY") or sys.stdin.readline()).strip()
@@ -95,7 +96,7 @@ def prepare() -> None:
 )
 def setup(
     create_realm: Annotated[bool, typer.Option("--create-realm", help="Create the realm if it is not there.")] = False,  # noqa: FBT002
-    json: keys.AsJson = False,  # noqa: FBT002
+    json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Declare attributes, make clients, roles, events and the canary; a second run changes nothing."""
     from keystile.cli.keycloak import set_up_realm
@@ -114,14 +115,29 @@ def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16
     print_line(new_pepper(pepper_id))
 
 
-@app.command(epilog="Example: keystile doctor --json")
+@peppers.command("list", epilog="Example: keystile peppers list --json")
+def list_peppers(json: AsJson = False) -> None:  # noqa: FBT002
+    """Count the live keys that need each pepper, and say which can be removed."""
+    import asyncio
+
+    from keystile.cli.peppers import show
+
+    asyncio.run(show(settings_for_command(), as_json=json))
+
+
+@app.command(epilog="Example: keystile doctor --reconcile --json")
 def doctor(
-    json: keys.AsJson = False,  # noqa: FBT002
+    reconcile: Annotated[  # noqa: FBT002
+        bool,
+        typer.Option("--reconcile", help="Put right what a restored backup of Keycloak undid: deaths and suspensions."),
+    ] = False,
+    count: Annotated[bool, typer.Option(help="Look at every owner, to tell what needs which pepper.")] = True,  # noqa: FBT002
+    json: AsJson = False,  # noqa: FBT002
 ) -> None:
     """Say what is wrong with this deployment, and how to mend it."""
     from keystile.cli.doctor import diagnose
 
-    findings = diagnose(settings_for_command())
+    findings = diagnose(settings_for_command(), reconcile=reconcile, count=count, quiet=json)
     if json:
         print_json({"findings": [{"ok": found.ok, "what": found.what, "fix": found.fix} for found in findings]})
     else:

@@ -8,12 +8,12 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 from keystile.errors import CannotTellError, ChangeRefusedError
-from keystile.records import KeyRecord, Owner, Status
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from keystile.ports import Ticks
+    from keystile.records import KeyRecord, Owner
 
 PAUSES = (1.0, 5.0, 30.0)  # seconds after the write in doubt
 _RETRY = 5.0  # seconds between attempts to read while Keycloak is out of reach
@@ -92,7 +92,7 @@ class Aftercare:
 def _restored(owner: Owner, acknowledged: dict[str, KeyRecord]) -> Owner:
     for record in list(acknowledged.values()):
         stored = owner.record(record.key_id)
-        lost = stored is None and record.status is not Status.REVOKED  # tombstones are purged in the ordinary course
+        lost = stored is None and not record.is_dead  # tombstones are purged in the ordinary course
         if lost or (stored is not None and stored.gen < record.gen):
             owner = owner.with_record(record)
     return owner

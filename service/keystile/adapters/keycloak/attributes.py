@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from keystile.errors import ChangeRefusedError
 from keystile.older import is_older_value, older_attributes, read_older, write_older
-from keystile.records import KeyRecord, Owner, Status, Unreadable, UnreadableRecordError
+from keystile.records import KeyRecord, Owner, Unreadable, UnreadableRecordError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -106,7 +106,7 @@ def _read(value: str, attributes: Attributes) -> KeyRecord | Unreadable:
 def _one_each(records: Iterable[KeyRecord]) -> tuple[KeyRecord, ...]:
     """Of records with the same id keep the one that says most: the later generation, and death before life."""
     best: dict[str, KeyRecord] = {}
-    for record in sorted(records, key=lambda record: (record.gen, record.status is Status.REVOKED, record.issued_at)):
+    for record in sorted(records, key=lambda record: (record.gen, record.is_dead, record.issued_at)):
         best[record.key_id] = record
     return tuple(sorted(best.values(), key=lambda record: (record.issued_at, record.key_id)))
 

@@ -87,13 +87,13 @@ class KeycloakDirectory:
             raise OwnerUnknownError(f"the realm {self._reader.realm} has no user {username!r}")
         return owner
 
-    async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
-        """See `Directory.owners`: of 100 enabled users those that hold keys; a page may repeat owners."""
+    async def owners(self, after: str = "", *, enabled: bool = True) -> tuple[tuple[Owner, ...], str]:
+        """See `Directory.owners`: of 100 users those that hold keys; a page may repeat owners."""
         if after and not (after.isascii() and after.isdigit()):
             raise RequestError("invalid_request", "there is no such page")
         first = int(after or 0)
         # `enabled` also makes the listing show service accounts, which it otherwise leaves out.
-        users = await self._reader.users(first=first, max=_PAGE, enabled=True)
+        users = await self._reader.users(first=first, max=_PAGE, enabled=enabled)
         page = tuple(self._to_owner(user) for user in users if attributes_of(user).get(RECORDS))
         return page, str(first + _PAGE - _OVERLAP) if len(users) == _PAGE else ""
 

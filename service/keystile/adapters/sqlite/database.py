@@ -56,6 +56,12 @@ CREATE TABLE IF NOT EXISTS allowances (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS allowances_until ON allowances (until);
 CREATE TABLE IF NOT EXISTS incarnation (id TEXT PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS leases (
+    name TEXT PRIMARY KEY,
+    token TEXT NOT NULL,
+    until REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS leases_until ON leases (until);
 CREATE TABLE IF NOT EXISTS usage_counts (
     key_id TEXT NOT NULL,
     day TEXT NOT NULL,

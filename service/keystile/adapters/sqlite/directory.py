@@ -46,9 +46,9 @@ class SqliteDirectory:
         """See `Directory.update`: one transaction, so nothing can come in between."""
         return await self._database.write(_update, owner_id, change)
 
-    async def owners(self, after: str = "") -> tuple[tuple[Owner, ...], str]:
+    async def owners(self, after: str = "", *, enabled: bool = True) -> tuple[tuple[Owner, ...], str]:
         """See `Directory.owners`."""
-        page = await self._database.read(_page, after)
+        page = await self._database.read(_page, after, enabled)
         return page, page[-1].id if len(page) == _PAGE else ""
 
     async def roles(self, owner_id: str) -> frozenset[str] | None:
@@ -124,11 +124,11 @@ def _update(connection: sqlite3.Connection, owner_id: str, change: OwnerChange) 
     return _one(connection, "id", owner_id) or changed
 
 
-def _page(connection: sqlite3.Connection, after: str) -> tuple[Owner, ...]:
+def _page(connection: sqlite3.Connection, after: str, enabled: bool) -> tuple[Owner, ...]:  # noqa: FBT001 - as below
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM owners WHERE id > ? AND enabled AND id IN (SELECT owner_id FROM records)"  # noqa: S608 - fixed columns
+        f"SELECT {_COLUMNS} FROM owners WHERE id > ? AND enabled = ? AND id IN (SELECT owner_id FROM records)"  # noqa: S608 - fixed columns
         " ORDER BY id LIMIT ?",
-        (after, _PAGE),
+        (after, enabled, _PAGE),
     ).fetchall()
     return tuple(_read(connection, row) for row in rows)
 

@@ -9,6 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from keystile.http.api.models import PolicyFields
 
 
+class FailedKey(BaseModel):
+    """A key that could not be revoked."""
+
+    key_id: str
+    why: str
+
+
+class Stopped(BaseModel):
+    """What became of several keys."""
+
+    revoked: list[str]
+    pending: list[str]
+    failed: list[FailedKey] = Field(default_factory=list)
+
+
 class ShownKey(PolicyFields):
     """A key: never its secret, a hash or a digest."""
 
@@ -27,6 +42,8 @@ class ShownKey(PolicyFields):
     revoked_at: str | None = None
     revoked_reason: str | None = None
     old_secret_ends_at: str | None = None
+    suspended_by: str | None = None
+    cascade: Stopped | None = None
 
 
 class IssuedKey(ShownKey):
@@ -42,6 +59,7 @@ class StoppedKey(BaseModel):
     key_id: str
     status: Literal["revoked", "suspended"]
     pending: Literal[True]
+    cascade: Stopped | None = None
 
 
 class KeyPage(BaseModel):
@@ -49,13 +67,6 @@ class KeyPage(BaseModel):
 
     keys: list[ShownKey]
     next_cursor: str | None = None
-
-
-class Stopped(BaseModel):
-    """What became of all keys of an owner."""
-
-    revoked: list[str]
-    pending: list[str]
 
 
 class CallerShown(BaseModel):

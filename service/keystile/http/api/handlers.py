@@ -126,19 +126,19 @@ class Handlers:
 
     async def revoke_key(self, call: Call) -> Answer:
         """See the table."""
-        return await self._revoke(call, RevocationReason(call.body.reason))
+        reason = RevocationReason(call.body.reason)
+        if not call.body.cascade:
+            return await self._revoke(call, reason)
+        stopped, swept = await self._administration.revoke_family(call.asker, call.params["key_id"], reason)
+        return self._stopped(stopped, "revoked", cascade=swept.to_document())
 
     async def revoke_all_of_user(self, call: Call) -> Answer:
         """See the table."""
         reason = RevocationReason(call.body.reason)
-        stopped = await self._administration.revoke_all(call.asker, call.params["user_id"], reason)
-        return json_answer(
-            200,
-            {
-                "revoked": [each.key_id for each in stopped if each.held is not None],
-                "pending": [each.key_id for each in stopped if each.held is None],
-            },
+        swept = await self._administration.revoke_all(
+            call.asker, call.params["user_id"], reason, cascade=call.body.cascade
         )
+        return json_answer(200, swept.to_document())
 
     async def show_usage(self, call: Call) -> Answer:
         """See the table."""
@@ -238,20 +238,21 @@ class Handlers:
         if call.body.expires is not None:
             return self._expiry(call.body.expires)
         ceiling = call.asker.caller.ceiling
-        ends = [self._expiry(self._deployment.settings.default_expiry), None if ceiling is None else ceiling.expires_at]
+        default = self._deployment.expiry(None, self._clock())
+        ends = [default, None if ceiling is None else ceiling.expires_at]
         return min((each for each in ends if each is not None), default=None)
 
     def _expiry(self, text: str | None) -> datetime | None:
         return None if text is None else parse_expiry(text, self._clock())
 
-    def _shown(self, owner: Owner, record: KeyRecord, *, status: int = 200, **more: str) -> Answer:
+    def _shown(self, owner: Owner, record: KeyRecord, *, status: int = 200, **more: Any) -> Answer:  # noqa: ANN401 - JSON
         etag: Header = (b"etag", etag_of(record).encode())
         return json_answer(status, {**more, **key_document(owner, record, self._clock())}, etag)
 
-    def _stopped(self, stopped: StoppedKey, status: str) -> Answer:
+    def _stopped(self, stopped: StoppedKey, status: str, **more: Any) -> Answer:  # noqa: ANN401 - JSON
         if stopped.held is None:
-            return json_answer(202, {"key_id": stopped.key_id, "status": status, "pending": True})
-        return self._shown(*stopped.held)
+            return json_answer(202, {"key_id": stopped.key_id, "status": status, "pending": True, **more})
+        return self._shown(*stopped.held, **more)
 
     def _page(self, keys: list[tuple[Owner, KeyRecord]], place: Place | None) -> Answer:
         now = self._clock()

@@ -213,7 +213,9 @@ class Revocation(_Model):
         examples=["key_compromise"],
     )
     cascade: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="also what this key issued", examples=[False]
+        default=False,
+        description="also all it issued, whoever has that: an administrator's right, and slow",
+        examples=[False],
     )
 
 
