@@ -261,8 +261,11 @@ class KeyRecord:
         return replace(self, gen=secret.gen, expires_at=expires_at)
 
     def _raised(self, gen: int) -> KeyRecord:
-        """Return this record with what earlier secrets give raised to *gen*: a kill of what was before spares it."""
-        return replace(self, earlier=tuple(replace(each, gen=gen) for each in self.earlier))
+        """Return this record with what the latest earlier secret gives raised to *gen*: a kill of what was spares it.
+
+        Those before it ended with the last rotation: raised too, their end would kill what it still gives.
+        """
+        return replace(self, earlier=tuple(replace(each, gen=gen) for each in self.earlier[:1]) + self.earlier[1:])
 
     def pared(self) -> KeyRecord:
         """Return what decisions and JWTs need of this record: no hash above all."""

@@ -193,6 +193,21 @@ async def test_old_secret_survives_suspension_within_its_grace(world: World) -> 
         assert await jwt_is_good(world, await mint(world, key))
 
 
+@pytest.mark.parametrize("suspended", [True, False])
+async def test_a_secret_that_ended_takes_no_jwt_of_one_in_its_grace(world: World, *, suspended: bool) -> None:
+    """Rotated twice and then suspended or narrowed, the second secret still gives JWTs that are good."""
+    issued = await world.issue(policy=Policy(scopes=("read", "write")))
+    second, third = await rotate(world, issued), await rotate(world, issued)
+    if suspended:
+        await suspend(world, issued)
+        await resume(world, issued)
+    else:
+        await alter(world, issued, scopes=("read",))
+    for key in (second.key, third.key):
+        assert await jwt_is_good(world, await mint(world, key))
+    assert await refusal(world, issued.key) is Reason.SECRET_ENDED
+
+
 async def test_a_wider_policy_or_a_new_name_kills_nothing(world: World) -> None:
     """JWTs handed out live on when the key may do more, or is called otherwise."""
     issued = await world.issue(policy=Policy(scopes=("read",)))
