@@ -108,6 +108,7 @@ class Alterations:
             check_wanted(after.name, after.policy, self.rules)
             if wanted.expires and after.is_expired(self.clock()):
                 raise PolicyRefusedError("the key would have expired already: revoke it instead", "expires")
+            after.check_room()
             return after
 
         owner, before, after = await self._alter(key_id, change, check)
@@ -141,7 +142,9 @@ class Alterations:
             if record.digest == secret.digest:
                 return record  # written, and asked to be written once more: the answer had been lost
             check_not_done([record], tag, self.clock())
-            return record.rotated(secret, ends_at, self.clock()).with_request(tag, self.clock())
+            after = record.rotated(secret, ends_at, self.clock()).with_request(tag, self.clock())
+            after.check_room()
+            return after
 
         owner, _, after = await self._alter(key_id, change, check)
         if not grace:

@@ -142,7 +142,7 @@ class Lifecycle:
             expires_at=request.expires_at and request.expires_at.replace(microsecond=0),
             policy=request.policy,
         ).with_request(request.tag, self.clock())
-        record.to_text()  # raises here, before anything is asked of the store
+        record.check_room()  # here, before anything is asked of the store
         return record
 
     def _with_new(self, owner: Owner, record: KeyRecord, tag: RequestTag | None) -> Owner:
