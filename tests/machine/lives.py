@@ -10,7 +10,7 @@ from math import floor, inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from keystile.authority.alterations import Wanted
 from keystile.authority.lifecycle import KeyRequest
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from hypothesis.stateful import MultipleResults
-
     from keystile.records import Owner
     from machine.stand import Side, Stand
 
@@ -33,16 +31,27 @@ Answer = TypeVar("Answer")
 
 _ROOMY = 30  # projects that always fit into a record beside all else
 _MANY = [74, 75, 76, 77, 78, 79, 80, 82, 84]  # about as many as a record holds, and more
+_LATEST, _LIVE = 6, 10  # of 12 choices of a key: see `KeyLives._key`
 places = st.integers(0, 1)
+keys = st.integers(0, 11)
 scope_sets = st.frozensets(st.sampled_from(["read", "write", "run"]))
-lives = st.sampled_from([inf, inf, 2.5, 100.0, 600.0, 90_000.0])  # seconds until a key expires
-graces = st.sampled_from([0.0, 0.0, 1.0, 60.0, 400.0, 86_400.0])
+lives = st.sampled_from([*[inf] * 4, 90_000.0, 600.0, 100.0, 2.5])  # seconds until a key expires
+graces = st.sampled_from([60.0, 400.0, 86_400.0, 1.0])  # seconds
+_FIELDS = {"scopes": "scopes", "projects": "projects", "tokens": "max_tokens_per_request"}
+changes = st.fixed_dictionaries(
+    {},
+    optional={
+        "scopes": scope_sets,
+        "projects": st.sampled_from([0, 1, 2, _ROOMY, *_MANY]),
+        "tokens": st.sampled_from([inf, 0, 1, 2]),
+        "name": st.sampled_from(["laptop", "desk", "Zoë's \U0001f511"]),
+        "life": lives,
+    },
+)
 
 
 class KeyLives(RuleBasedStateMachine):
     """Does to keys what may be done to them; a refusal must be the model's, and nothing else changes anything."""
-
-    keys: Bundle[str] = Bundle("keys")
 
     def __init__(self, open_stand: Callable[[], AbstractAsyncContextManager[Stand]], steps: Sequence[float]) -> None:
         """Open a stand of its own; *steps* are the spans in seconds by which time passes at most."""
@@ -58,8 +67,13 @@ class KeyLives(RuleBasedStateMachine):
         self._run(self._stack.aclose())
         self._runner.close()
 
-    @rule(target=keys, place=places, owner=places, scopes=scope_sets, life=lives)
-    def issue(self, place: int, owner: int, scopes: frozenset[str], life: float) -> str | MultipleResults[str]:
+    @initialize(scopes=scope_sets)
+    def begin(self, scopes: frozenset[str]) -> None:
+        """Begin with a key."""
+        self.issue(0, 0, scopes, inf)
+
+    @rule(place=places, owner=places, scopes=scope_sets, life=lives)
+    def issue(self, place: int, owner: int, scopes: frozenset[str], life: float) -> None:
         """Issue a key, which is refused once the owner has as many live ones as may be."""
         username, now = self.stand.owners[owner], self.stand.now
         key = Key(username, "laptop", scopes, floor(now + life) if life < inf else inf)
@@ -69,22 +83,22 @@ class KeyLives(RuleBasedStateMachine):
         issued = self._do(
             self._side(place).lifecycle.issue(request), allowed=self.model.live_of(username, now) < MOST_LIVE
         )
-        if issued is None:
-            return multiple()
-        self.model.issued(issued.record.key_id, issued.key.reveal(), key)
-        self._check_stored(issued.record)
-        return issued.record.key_id
+        if issued is not None:
+            self.model.issued(issued.record.key_id, issued.key.reveal(), key)
+            self._check_stored(issued.record)
 
-    @rule(place=places, key_id=keys, back=st.integers(0, 2))
-    def mint(self, place: int, key_id: str, back: int) -> None:
-        """Make a JWT for one of the key's secrets, if it still is good."""
-        secret, now = (self.model.secrets_of(key_id) * 3)[-1 - back], self.stand.now
-        if self.model.scopes_by_secret(secret, now) is not None:
-            self.model.minted(secret, self._run(self._side(place).mint(secret)), now)
+    @rule(place=places, which=keys)
+    def mint(self, place: int, which: int) -> None:
+        """Make one more JWT for each of a key's secrets that is good."""
+        now = self.stand.now
+        for secret in self.model.secrets_of(self._key(which)):
+            if self.model.scopes_by_secret(secret, now) is not None:
+                self.model.minted(secret, self._run(self._side(place).mint(secret)), now)
 
-    @rule(place=places, key_id=keys)
-    def suspend(self, place: int, key_id: str) -> None:
+    @rule(place=places, which=keys)
+    def suspend(self, place: int, which: int) -> None:
         """Suspend a key, which may be so already, or expired; nothing but a revoked one is refused."""
+        key_id = self._key(which)
         allowed = self.model.keys[key_id].status != "revoked"
         stopped = self._do(self._side(place).lifecycle.suspend(key_id, suspended_by="test"), allowed=allowed)
         if stopped is not None:
@@ -92,31 +106,30 @@ class KeyLives(RuleBasedStateMachine):
             self._check_stored(stopped.held[1])
             self.model.stopped(key_id, "suspended")
 
-    @rule(place=places, key_id=keys)
-    def resume(self, place: int, key_id: str) -> None:
+    @rule(place=places, which=keys)
+    def resume(self, place: int, which: int) -> None:
         """Resume a key; one that is not suspended stays as it is, and its JWTs live on."""
+        key_id = self._key(which)
         allowed = self.model.is_live(key_id, self.stand.now)
         resumed = self._do(self._side(place).alterations.resume(key_id, by="test"), allowed=allowed)
         if resumed is not None:
             self._check_stored(resumed[1])
             self.model.resumed(key_id)
 
-    @rule(place=places, key_id=keys, grace=graces)
-    def rotate(self, place: int, key_id: str, grace: float) -> None:
-        """Give a key a new secret."""
-        now = self.stand.now
-        rotated = self._do(
-            self._side(place).alterations.rotate(key_id, grace=timedelta(seconds=grace), by="test"),
-            allowed=self.model.is_live(key_id, now),
-            roomy=self.model.keys[key_id].projects <= _ROOMY,
-        )
-        if rotated is not None:
-            self._check_stored(rotated.record)
-            self.model.rotated(key_id, rotated.key.reveal(), grace, now)
+    @rule(place=places, which=keys, grace=graces)
+    def rotate(self, place: int, which: int, grace: float) -> None:
+        """Give a key a new secret; the one before is good for a while."""
+        self._rotate(place, which, grace)
 
-    @rule(place=places, key_id=keys, reason=st.sampled_from(RevocationReason))
-    def revoke(self, place: int, key_id: str, reason: RevocationReason) -> None:
+    @rule(place=places, which=keys)
+    def rotate_at_once(self, place: int, which: int) -> None:
+        """Give a key a new secret, and end all others."""
+        self._rotate(place, which, 0.0)
+
+    @rule(place=places, which=keys, reason=st.sampled_from(RevocationReason))
+    def revoke(self, place: int, which: int, reason: RevocationReason) -> None:
         """Revoke a key for ever; once more does no harm, though its tombstone may be gone."""
+        key_id = self._key(which)
         again = self.model.keys[key_id].status == "revoked"
         operation = self._side(place).lifecycle.revoke(key_id, reason=reason, revoked_by="test")
         try:
@@ -128,30 +141,20 @@ class KeyLives(RuleBasedStateMachine):
         self._check_stored(stopped.held[1])
         self.model.stopped(key_id, "revoked")
 
-    @rule(place=places, key_id=keys, scopes=scope_sets)
-    def change_scopes(self, place: int, key_id: str, scopes: frozenset[str]) -> None:
-        """Let a key do more, less, or something else."""
-        self._alter(place, key_id, scopes=scopes)
-
-    @rule(place=places, key_id=keys, projects=st.sampled_from([0, 1, 2, _ROOMY, *_MANY]))
-    def confine(self, place: int, key_id: str, projects: int) -> None:
-        """Confine a key to projects, of which there may be more than a record holds."""
-        self._alter(place, key_id, projects=projects)
-
-    @rule(place=places, key_id=keys, tokens=st.sampled_from([inf, 0, 1, 2]))
-    def bound_tokens(self, place: int, key_id: str, tokens: float) -> None:
-        """Set a number in a policy, or take it away."""
-        self._alter(place, key_id, tokens=tokens)
-
-    @rule(place=places, key_id=keys, name=st.sampled_from(["laptop", "desk", "Zoë's \U0001f511"]))
-    def rename(self, place: int, key_id: str, name: str) -> None:
-        """Call a key otherwise."""
-        self._alter(place, key_id, name=name)
-
-    @rule(place=places, key_id=keys, life=lives)
-    def change_expiry(self, place: int, key_id: str, life: float) -> None:
-        """Let a key expire earlier, later or never."""
-        self._alter(place, key_id, expires=floor(self.stand.now + life) if life < inf else inf)
+    @rule(place=places, which=keys, wanted=changes)
+    def change(self, place: int, which: int, wanted: dict[str, Any]) -> None:
+        """Change what a key may do, until when, or how it is called."""
+        key_id, now = self._key(which), self.stand.now
+        before = self.model.keys[key_id]
+        after = _after(before, wanted, now)
+        altered = self._do(
+            self._side(place).alterations.alter(key_id, _wanted(after, wanted), by="test"),
+            allowed=self.model.is_live(key_id, now),
+            roomy=max(before.projects, after.projects) <= _ROOMY,
+        )
+        if altered is not None:
+            self._check_stored(altered[1])
+            self.model.changed(key_id, after)
 
     @rule(data=st.data())
     def wait(self, data: st.DataObject) -> None:
@@ -180,16 +183,31 @@ class KeyLives(RuleBasedStateMachine):
     async def _check(self) -> None:
         for side in (*self.stand.sides, *self.stand.sides):  # twice: what the first says last, the second hears
             await side.hear()
-        now = self.stand.now
         for place, side in enumerate(self.stand.sides):
-            for number, text in enumerate(self.model.secrets):
-                expected = self.model.scopes_by_secret(text, now)
-                assert await side.scopes_by_secret(text) == expected, f"secret {number} in process {place}"
-            for number, text in enumerate(self.model.jwts):
-                expected = self.model.scopes_by_jwt(text, now)
-                assert await side.scopes_by_jwt(text) == expected, f"JWT {number} in process {place}"
+            await self._check_secrets(place, side)
+        await self._mint_missing()
+        for place, side in enumerate(self.stand.sides):
+            await self._check_jwts(place, side)
         for username in self.stand.owners:
             self._check_owner(await self.stand.store.owner_named(username), username)
+
+    async def _check_secrets(self, place: int, side: Side) -> None:
+        for number, text in enumerate(self.model.secrets):
+            expected = self.model.scopes_by_secret(text, self.stand.now)
+            assert await side.scopes_by_secret(text) == expected, f"secret {number} in process {place}"
+
+    async def _check_jwts(self, place: int, side: Side) -> None:
+        for number, text in enumerate(self.model.jwts):
+            expected = self.model.scopes_by_jwt(text, self.stand.now)
+            assert await side.scopes_by_jwt(text) == expected, f"JWT {number} in process {place}"
+
+    async def _mint_missing(self) -> None:
+        """Make a JWT for every good secret that has none: it must be good at once."""
+        now = self.stand.now
+        have = {jwt.secret for text, jwt in self.model.jwts.items() if self.model.scopes_by_jwt(text, now) is not None}
+        for number, secret in enumerate(list(self.model.secrets)):
+            if secret not in have and self.model.scopes_by_secret(secret, now) is not None:
+                self.model.minted(secret, await self._side(number % 2).mint(secret), now)
 
     def _check_owner(self, owner: Owner | None, username: str) -> None:
         mine = {key_id: key for key_id, key in self.model.keys.items() if key.owner == username}
@@ -206,27 +224,16 @@ class KeyLives(RuleBasedStateMachine):
             record.key_id for record in owner.records
         }
 
-    def _alter(self, place: int, key_id: str, **changes: Any) -> None:  # noqa: ANN401 - fields of the model's key
-        before, now = self.model.keys[key_id], self.stand.now
-        after = replace(before, **changes)
-        policy = {name: getattr(_policy(after), name) for name in changes.keys() & _FIELDS for name in [_FIELDS[name]]}
-        altered = self._do(
-            self._side(place).alterations.alter(
-                key_id,
-                Wanted(
-                    name=changes.get("name"),
-                    policy=policy,
-                    expires="expires" in changes,
-                    expires_at=_moment(after.expires),
-                ),
-                by="test",
-            ),
-            allowed=self.model.is_live(key_id, now) and not ("expires" in changes and after.expires <= now),
-            roomy=max(before.projects, after.projects) <= _ROOMY,
+    def _rotate(self, place: int, which: int, grace: float) -> None:
+        key_id, now = self._key(which), self.stand.now
+        rotated = self._do(
+            self._side(place).alterations.rotate(key_id, grace=timedelta(seconds=grace), by="test"),
+            allowed=self.model.is_live(key_id, now),
+            roomy=self.model.keys[key_id].projects <= _ROOMY,
         )
-        if altered is not None:
-            self._check_stored(altered[1])
-            self.model.changed(key_id, after)
+        if rotated is not None:
+            self._check_stored(rotated.record)
+            self.model.rotated(key_id, rotated.key.reveal(), grace, now)
 
     def _do(self, operation: Coroutine[Any, Any, Answer], *, allowed: bool, roomy: bool = True) -> Answer | None:
         """Return what *operation* answers, None if it was refused: as it must be where it is not allowed.
@@ -239,19 +246,32 @@ class KeyLives(RuleBasedStateMachine):
             assert not roomy
             return None
         except ChangeRefusedError as refused:
-            assert not allowed, refused
+            if allowed:
+                raise AssertionError("it was refused") from refused
             return None
         assert allowed, "it was not refused"
         return answer
 
     def _check_stored(self, written: KeyRecord) -> None:
-        """A record that was written is the one that is read."""
+        """See that a record that was written is the one that is read."""
         _, stored = self._run(self._side(0).lifecycle.show(written.key_id))
         assert stored == written
 
+    def _key(self, which: int) -> str:
+        """Return mostly the latest live key, so that much happens to one; else another, or any, dead or alive."""
+        every = list(reversed(self.model.keys))
+        live = [key_id for key_id in every if self.model.is_live(key_id, self.stand.now)]
+        among = live if live and which < _LIVE else every
+        return among[max(0, which - _LATEST) % len(among)]
+
     def _ends(self) -> list[float]:
-        now_or_never = [key.expires for key in self.model.keys.values()]
-        return now_or_never + [held.until for held in (*self.model.secrets.values(), *self.model.jwts.values())]
+        model = self.model
+        expiries = [key.expires for key in model.keys.values()]
+        return [
+            *expiries,
+            *(held.until for held in model.secrets.values()),
+            *(jwt.until for jwt in model.jwts.values()),
+        ]
 
     def _side(self, place: int) -> Side:
         return self.stand.sides[place]
@@ -260,7 +280,22 @@ class KeyLives(RuleBasedStateMachine):
         return self._runner.run(work)
 
 
-_FIELDS = {"scopes": "scopes", "projects": "projects", "tokens": "max_tokens_per_request"}
+def _after(before: Key, wanted: dict[str, Any], now: float) -> Key:
+    """Return the model's key after a change; it is wanted to live for some seconds from *now*."""
+    after = {name: value for name, value in wanted.items() if name != "life"}
+    if "life" in wanted:
+        after["expires"] = inf if wanted["life"] == inf else floor(now + wanted["life"])
+    return replace(before, **after)
+
+
+def _wanted(after: Key, wanted: dict[str, Any]) -> Wanted:
+    policy = _policy(after)
+    return Wanted(
+        name=wanted.get("name"),
+        policy={_FIELDS[name]: getattr(policy, _FIELDS[name]) for name in wanted if name in _FIELDS},
+        expires="life" in wanted,
+        expires_at=_moment(after.expires),
+    )
 
 
 def _policy(key: Key) -> Policy:

@@ -9,7 +9,7 @@ from keystile.errors import KeyRefusedError
 from keystile.policy import RequestContext
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from keystile.authority.alterations import Alterations
     from keystile.authority.exchange import Exchange
@@ -76,8 +76,8 @@ class Stand:
     store: Directory
     owners: tuple[str, ...]
     clock: Clock
-    pass_time: Callable[[float], Awaitable[None]]
-    restart: Callable[[Side], Awaitable[Side]]
+    pass_time: Callable[[float], Coroutine[Any, Any, None]]
+    restart: Callable[[Side], Coroutine[Any, Any, Side]]
     lose_log: Callable[[], Any] | None = None
 
     @property
