@@ -136,8 +136,8 @@ def test_keys_live_as_the_model_says_on_keycloak_and_redis(
     run_state_machine_as_test(
         lambda: KeyLives(lambda: a_stand(realm, deployments, clock), STEPS),  # type: ignore[arg-type]  # what makes one will do
         settings=settings(
-            max_examples=12,
-            stateful_step_count=20,
+            max_examples=9,
+            stateful_step_count=16,
             deadline=None,
             phases=[Phase.generate],  # a failure is told as it was found: to make it shorter takes minutes here
         ),

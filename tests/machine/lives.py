@@ -36,7 +36,8 @@ places = st.integers(0, 1)
 keys = st.integers(0, 11)
 scope_sets = st.frozensets(st.sampled_from(["read", "write", "run"]))
 lives = st.sampled_from([*[inf] * 4, 90_000.0, 600.0, 100.0, 2.5])  # seconds until a key expires
-graces = st.sampled_from([60.0, 400.0, 86_400.0, 1.0])  # seconds
+_LONG = 86_400.0  # seconds
+graces = st.sampled_from([60.0, 400.0, _LONG, 1.0])  # seconds
 _FIELDS = {"scopes": "scopes", "projects": "projects", "tokens": "max_tokens_per_request"}
 changes = st.fixed_dictionaries(
     {},
@@ -67,10 +68,12 @@ class KeyLives(RuleBasedStateMachine):
         self._run(self._stack.aclose())
         self._runner.close()
 
-    @initialize(scopes=scope_sets)
-    def begin(self, scopes: frozenset[str]) -> None:
-        """Begin with a key."""
+    @initialize(scopes=scope_sets, rotations=st.integers(0, 3))
+    def begin(self, scopes: frozenset[str], rotations: int) -> None:
+        """Begin with a key that may have been rotated: then it has a secret in its grace, and perhaps ended ones."""
         self.issue(0, 0, scopes, inf)
+        for _ in range(rotations):
+            self._rotate(0, 0, _LONG)
 
     @rule(place=places, owner=places, scopes=scope_sets, life=lives)
     def issue(self, place: int, owner: int, scopes: frozenset[str], life: float) -> None:
