@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MAX_TEXT = 4096  # declared length of the attribute
-REVOKE_RESERVE = 256  # kept free so that a revoke always fits
+REVOKE_RESERVE = 256  # kept free so that a stop always fits, and a resumption: see `KeyRecord.check_room`
 MAX_TOMBSTONES = 10
 _REQUESTS_KEPT = 3
 _REQUESTS_FOR = 86_400.0  # seconds
@@ -282,8 +282,11 @@ class KeyRecord:
         return replace(self, gen=secret.gen, expires_at=expires_at)
 
     def _raised(self, gen: int) -> KeyRecord:
-        """Return this record with what earlier secrets give raised to *gen*: a kill of what was before spares it."""
-        return replace(self, earlier=tuple(replace(each, gen=gen) for each in self.earlier))
+        """Return this record with what the latest earlier secret gives raised to *gen*: a kill of what was spares it.
+
+        Those before it ended with the last rotation: raised too, their end would kill what it still gives.
+        """
+        return replace(self, earlier=tuple(replace(each, gen=gen) for each in self.earlier[:1]) + self.earlier[1:])
 
     def pared(self) -> KeyRecord:
         """Return what decisions and JWTs need of this record: no hash above all."""
@@ -302,10 +305,19 @@ class KeyRecord:
             older_hash=None,
         )
 
+    def check_room(self) -> None:
+        """Raise a `RecordTooLargeError` unless there is room left to stop this key, and to resume it.
+
+        Asked of every change but those two: both add to a record, and neither may be refused for want of room.
+        """
+        self._text_within(MAX_TEXT - REVOKE_RESERVE)
+
     def to_text(self) -> str:
         """Return the value to store, or raise a `RecordTooLargeError`."""
+        return self._text_within(MAX_TEXT)
+
+    def _text_within(self, room: int) -> str:
         text = json.dumps(self.to_document(), separators=(",", ":"), ensure_ascii=False)
-        room = MAX_TEXT if self.status is not Status.ACTIVE else MAX_TEXT - REVOKE_RESERVE
         length = len(text.encode("utf-16-le")) // 2  # as Java counts, and so Keycloak's limit
         if length > room:
             raise RecordTooLargeError(f"the record of key {self.key_id} would take {length} of {room} characters")

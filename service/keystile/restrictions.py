@@ -53,13 +53,14 @@ class Policy:
 
     def to_document(self) -> dict[str, Any]:
         """Return what is stored: only what is not the default."""
+        # Compared with each field's own default: a limit of 0 is one, and to Python 0 is False.
         stored = {each.name: getattr(self, each.name) for each in fields(self)}
         return {
             name: [dict(item) if isinstance(item, Mapping) else item for item in value]
             if isinstance(value, tuple)
             else value
             for name, value in stored.items()
-            if value is not None and value is not False and value not in ("", ())  # 0 is a limit
+            if value != getattr(_UNRESTRICTED, name)
         }
 
     @classmethod
@@ -88,6 +89,9 @@ class Policy:
     def changed(self, changes: Mapping[str, Any]) -> Policy:
         """Return this policy with some fields replaced."""
         return replace(self, **changes)
+
+
+_UNRESTRICTED = Policy()
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -131,14 +135,17 @@ def _holds_or_any(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
 
 
 def _holds_networks(wide: tuple[str, ...], narrow: tuple[str, ...]) -> bool:
-    """Tell the same for CIDRs."""
+    """Tell the same for CIDRs: each of *narrow* lies within one of *wide*."""
     if not wide or not narrow:
         return not wide
+    return all(any(_holds_network(outer, inner) for outer in wide) for inner in narrow)
+
+
+def _holds_network(outer: str, inner: str) -> bool:
     try:
-        outer = [ipaddress.ip_network(text) for text in wide]
-        return all(any(_is_within(ipaddress.ip_network(text), net) for net in outer) for text in narrow)
+        return outer == inner or _is_within(ipaddress.ip_network(inner), ipaddress.ip_network(outer))
     except ValueError:  # somebody wrote it behind our back: what cannot be compared must be the same
-        return _holds(wide, narrow)
+        return False
 
 
 def _is_within(

@@ -9,8 +9,15 @@ import pytest
 
 from keystile.authority.alterations import RotatedKey, Wanted
 from keystile.changes import Change
-from keystile.errors import CannotTellError, ChangeRefusedError, KeyRefusedError, KeyUnknownError, Reason
-from keystile.records import KeyRecord, RevocationReason, Status
+from keystile.errors import (
+    CannotTellError,
+    ChangeRefusedError,
+    KeyRefusedError,
+    KeyUnknownError,
+    Reason,
+    RecordTooLargeError,
+)
+from keystile.records import MAX_TEXT, REVOKE_RESERVE, KeyRecord, RevocationReason, Status
 from keystile.restrictions import Policy
 from unit.builders import asked
 
@@ -193,6 +200,21 @@ async def test_old_secret_survives_suspension_within_its_grace(world: World) -> 
         assert await jwt_is_good(world, await mint(world, key))
 
 
+@pytest.mark.parametrize("suspended", [True, False])
+async def test_a_secret_that_ended_takes_no_jwt_of_one_in_its_grace(world: World, *, suspended: bool) -> None:
+    """Rotated twice and then suspended or narrowed, the second secret still gives JWTs that are good."""
+    issued = await world.issue(policy=Policy(scopes=("read", "write")))
+    second, third = await rotate(world, issued), await rotate(world, issued)
+    if suspended:
+        await suspend(world, issued)
+        await resume(world, issued)
+    else:
+        await alter(world, issued, scopes=("read",))
+    for key in (second.key, third.key):
+        assert await jwt_is_good(world, await mint(world, key))
+    assert await refusal(world, issued.key) is Reason.SECRET_ENDED
+
+
 async def test_a_wider_policy_or_a_new_name_kills_nothing(world: World) -> None:
     """JWTs handed out live on when the key may do more, or is called otherwise."""
     issued = await world.issue(policy=Policy(scopes=("read",)))
@@ -269,6 +291,25 @@ async def test_resume_counts_live_keys(world: World) -> None:
     await world.issue()
     with pytest.raises(ChangeRefusedError, match="other live keys"):
         await bounded.resume(issued.record.key_id, by="test")
+
+
+async def test_a_key_whose_record_is_full_is_suspended_and_resumed(world: World) -> None:
+    """However large a policy was taken, its key comes back from a suspension; what is kept free for that stays free."""
+    issued = await world.issue()
+    await fill(world, issued)
+    for _ in range(2):
+        await suspend(world, issued)
+        with pytest.raises(RecordTooLargeError):
+            await alter(world, issued, projects=(*(await stored(world, issued)).policy.projects, "p" * 40))
+        await resume(world, issued)
+    assert (await world.verify(issued.key)).record.status is Status.ACTIVE
+
+
+async def fill(world: World, issued: IssuedKey) -> None:
+    """Give a key a policy beside which there is room for no other character."""
+    await alter(world, issued, projects=("",))
+    room = MAX_TEXT - REVOKE_RESERVE - len((await stored(world, issued)).to_text())
+    await alter(world, issued, projects=("p" * room,))
 
 
 @pytest.mark.parametrize("grace", [timedelta(seconds=-1), timedelta(days=31)])

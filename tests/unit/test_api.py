@@ -22,7 +22,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 @pytest.fixture
 async def client(prepared: Prepared, tmp_path: Path) -> AsyncIterator[Client]:
-    async with serving(prepared, tmp_path, admin_key=ADMIN_KEY) as opened:
+    async with serving(prepared, tmp_path, admin_key=ADMIN_KEY, audit_log=tmp_path / "audit.log") as opened:
         yield opened
 
 
@@ -306,3 +306,22 @@ async def test_no_answer_but_the_first_shows_a_key(client: Client) -> None:
     assert secret.encode() not in told
     assert b"$2b$" not in told
     assert b"digest" not in told
+
+
+async def test_changes_and_refusals_are_audited_with_who_asked(client: Client, tmp_path: Path) -> None:
+    """Each line names actor, address and request; a refusal what was asked, also of a key that may not come in."""
+    key = await issue(client, scopes=["keys:read"], tenant="acme")
+    path = f"/keys/{key['key_id']}"
+    assert (await ask(client, "POST", f"{path}/suspend", None, ("X-Request-Id", "r1"))).status == 200
+    assert (await ask(client, "POST", f"{path}/resume")).status == 200
+    answer = await ask(client, "DELETE", path, None, ("X-Request-Id", "r2"), who=bearer(key["api_key"]))
+    assert answer.status == 403
+    plain = await ask(client, "DELETE", path, None, ("X-Request-Id", "r3"), who=bearer(client.keys["good"]))
+    assert plain.status == 403
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    said = {line.get("request_id"): line for line in lines if line["event"] in ("key_suspended", "management_refused")}
+    wanted = {"actor": "admin-key", "address": "192.0.2.1", "owner": "alice", "tenant": "acme", "outcome": "done"}
+    assert wanted.items() <= said["r1"].items()
+    refused = {"actor": f"key:{key['key_id']}", "key_id": key["key_id"], "action": "revoke", "outcome": "refused"}
+    assert refused.items() <= said["r2"].items()
+    assert {"address": "192.0.2.1", "action": "revoke", "outcome": "refused"}.items() <= said["r3"].items()

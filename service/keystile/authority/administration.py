@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from keystile.ceilings import check_within, inherited
 from keystile.documents import etag_of
@@ -93,9 +93,9 @@ class Administration:
         owner = owner or await self.directory.owner_named(user_id)
         if owner is None or not self._may(asker, action, owner.id, ""):
             if owner is not None and self._may(asker, Action.SHOW, owner.id, ""):
-                self._refuse(asker, action, owner.username, None)
+                _refuse(action)
             if not allows(asker.caller, action, Relation.ANY):
-                self._refuse(asker, action, user_id, None)
+                _refuse(action)
             raise OwnerUnknownError("there is no such user")
         return owner
 
@@ -151,8 +151,8 @@ class Administration:
         owner = await self.directory.owner_named(request.owner) or Owner(id="", username=request.owner)
         related = relations(caller, owner.id, policy.tenant)
         if not allows(caller, Action.ISSUE, *related):
-            self._refuse(asker, Action.ISSUE, request.owner, None)
-        self._check_fields(asker, changed_fields(policy, base), frozenset(), related, request.owner)
+            _refuse(Action.ISSUE)
+        self._check_fields(asker, changed_fields(policy, base), frozenset(), related)
         check_within(caller, policy, request.expires_at, request.environment)
         await self.impersonation.check(caller, Action.ISSUE, owner, *related, context=asker.context)
         return await self.lifecycle.issue(replace(request, policy=policy, issued_by=caller.actor))
@@ -170,7 +170,7 @@ class Administration:
             after = wanted.applied_to(record)
             related = relations(asker.caller, owner.id, record.policy.tenant)
             widened = widened_fields(after.policy, record.policy, after.expires_at, record.expires_at)
-            self._check_fields(asker, changed_fields(after.policy, record.policy), widened, related, owner.username)
+            self._check_fields(asker, changed_fields(after.policy, record.policy), widened, related)
             check_within(asker.caller, after.policy, after.expires_at, record.environment, before=record)
 
         return await self.alterations.alter(key_id, wanted, by=asker.caller.actor, check=check)
@@ -184,7 +184,6 @@ class Administration:
             others = set(relations(asker.caller, owner.id, record.policy.tenant)) - {Relation.OWN}
             by_others = record.status is Status.SUSPENDED and not owner.is_own(record.suspended_by)
             if by_others and not allows(asker.caller, Action.RESUME, *others):
-                self._audit_refusal(asker, Action.RESUME, owner.username, record.key_id)
                 raise RightsError("an administrator suspended this key, and resumes it")
 
         return await self.alterations.resume(key_id, by=asker.caller.actor, check=check)
@@ -237,11 +236,11 @@ class Administration:
     def check(self, asker: Asker, action: Action) -> None:
         """Raise a `RightsError` unless the caller may do *action* to its own keys at least."""
         if not any(self._may(asker, action, owner_id, "") for owner_id in ("", asker.caller.subject)):
-            self._refuse(asker, action, None, None)
+            _refuse(action)
 
     def _check_any(self, asker: Asker, action: Action) -> None:
         if not allows(asker.caller, action, Relation.ANY):
-            self._refuse(asker, action, None, None)
+            _refuse(action)
 
     async def _permit_stop(self, asker: Asker, key_id: str, action: Action) -> None:
         try:
@@ -258,62 +257,41 @@ class Administration:
         if self._may(asker, action, owner.id, record.policy.tenant):
             return
         if not self._may(asker, Action.SHOW, owner.id, record.policy.tenant):
-            self._audit_refusal(asker, action, owner.username, record.key_id)
+            self._audit_unseen(asker, action, owner, record)
             raise KeyUnknownError(f"there is no key with the id {record.key_id}")
-        self._refuse(asker, action, owner.username, record.key_id)
+        _refuse(action)
 
     def _may(self, asker: Asker, action: Action, owner_id: str, tenant: str) -> bool:
         return allows(asker.caller, action, *relations(asker.caller, owner_id, tenant))
 
     def _check_fields(
-        self,
-        asker: Asker,
-        changed: frozenset[str],
-        widened: frozenset[str],
-        related: tuple[Relation, ...],
-        owner: str,
+        self, asker: Asker, changed: frozenset[str], widened: frozenset[str], related: tuple[Relation, ...]
     ) -> None:
         denied = denied_fields(asker.caller, changed, widened, *related)
         if denied:
-            self._audit_refusal(asker, Action.CHANGE, owner, None, fields=sorted(denied))
             names = ", ".join(sorted(denied))
             raise RightsError(f"not for this caller to set, or to set to more: {names}", fields=denied)
 
-    def _refuse(self, asker: Asker, action: Action, owner: str | None, key_id: str | None) -> None:
-        self._audit_refusal(asker, action, owner, key_id)
-        raise RightsError(f"this caller may not {action.value.replace('_', ' ')} here")
-
-    def _audit_refusal(
-        self,
-        asker: Asker,
-        action: Action,
-        owner: str | None,
-        key_id: str | None,
-        **detail: Any,  # noqa: ANN401 - JSON
-    ) -> None:
-        self._audit(asker, "management_refused", "refused", owner, key_id, action=action.value, **detail)
-
-    def _audit(
-        self,
-        asker: Asker,
-        event: str,
-        outcome: str,
-        owner: str | None,
-        key_id: str | None,
-        **detail: Any,  # noqa: ANN401
-    ) -> None:
+    def _audit_unseen(self, asker: Asker, action: Action, owner: Owner, record: KeyRecord) -> None:
+        """Audit that a key was asked for whose existence is not told: the caller hears that there is none."""
         self.auditor.changed(
             AuditEvent(
-                event=event,
-                outcome=outcome,
-                key_id=key_id,
-                owner=owner,
+                event="management_refused",
+                outcome="refused",
+                key_id=record.key_id,
+                owner=owner.username,
+                tenant=record.policy.tenant or None,
                 actor=asker.caller.actor,
                 address=asker.context.address or None,
+                reason="unseen",
                 request_id=asker.context.request_id or None,
-                detail=detail,
+                detail={"action": action.value},
             )
         )
+
+
+def _refuse(action: Action) -> NoReturn:
+    raise RightsError(f"this caller may not {action.value.replace('_', ' ')} here")
 
 
 def _in_order(owner: Owner) -> list[KeyRecord]:

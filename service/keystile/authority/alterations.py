@@ -110,6 +110,7 @@ class Alterations:
                 raise PolicyRefusedError("the key would have expired already: revoke it instead", "expires")
             if wanted.expires:
                 check_life(after.expires_at, self.rules, self.clock())
+            after.check_room()
             return after
 
         owner, before, after = await self._alter(key_id, change, check)
@@ -143,7 +144,9 @@ class Alterations:
             if record.digest == secret.digest:
                 return record  # written, and asked to be written once more: the answer had been lost
             check_not_done([record], tag, self.clock())
-            return record.rotated(secret, ends_at, self.clock()).with_request(tag, self.clock())
+            after = record.rotated(secret, ends_at, self.clock()).with_request(tag, self.clock())
+            after.check_room()
+            return after
 
         owner, _, after = await self._alter(key_id, change, check)
         if not grace:
@@ -195,6 +198,7 @@ class Alterations:
                 outcome="done",
                 key_id=record.key_id,
                 owner=owner.username,
+                tenant=record.policy.tenant or None,
                 detail={"by": by, "gen": record.gen, **detail},
             )
         )

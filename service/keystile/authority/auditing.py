@@ -37,7 +37,7 @@ _ELSEWHERE = "(others)"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who asked for a change, and in which request."""
+    """Who asked for a change ("": nobody who may), and in which request."""
 
     actor: str
     address: str | None = None
@@ -145,7 +145,7 @@ class Auditor:
         if origin is not None:
             event = replace(
                 event,
-                actor=event.actor or origin.actor,
+                actor=event.actor or origin.actor or None,
                 address=event.address or origin.address,
                 request_id=event.request_id or origin.request_id,
             )

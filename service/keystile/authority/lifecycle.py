@@ -147,7 +147,7 @@ class Lifecycle:
             expires_at=request.expires_at and request.expires_at.replace(microsecond=0),
             policy=request.policy,
         ).with_request(request.tag, self.clock())
-        record.to_text()  # raises here, before anything is asked of the store
+        record.check_room()  # here, before anything is asked of the store
         return record
 
     def _with_new(self, owner: Owner, record: KeyRecord, tag: RequestTag | None) -> Owner:
@@ -176,6 +176,7 @@ class Lifecycle:
                 outcome="done",
                 key_id=record.key_id,
                 owner=owner.username,
+                tenant=record.policy.tenant or None,
                 reason=reason,
                 detail={"by": by, "gen": record.gen, "name": record.name},
             )

@@ -320,12 +320,14 @@ class Stops:
         return replace(written, gen=gen, kills_below=gen if suspended else 0, suspends=suspended, floor_until=until)
 
     def _audit(self, outcome: str, stop: Change, owner: Owner | None, by: str | None) -> None:
+        record = owner.record(stop.key_id) if owner is not None else None
         self.auditor.changed(
             AuditEvent(
                 event="key_suspended" if stop.suspends else "key_revoked",
                 outcome=outcome,
                 key_id=stop.key_id,
                 owner=owner.username if owner is not None else None,
+                tenant=(record.policy.tenant or None) if record is not None else None,
                 reason=(stop.reason or None) if stop.dead else None,
                 detail={"by": by} if by else {},
             )

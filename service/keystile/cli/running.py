@@ -6,6 +6,7 @@ import asyncio
 import getpass
 from typing import TYPE_CHECKING, TypeVar
 
+from keystile.authority.auditing import Origin, on_behalf_of
 from keystile.logs import configure_logs
 from keystile.settings import Settings, load_settings, unknown_settings
 from keystile.wiring import open_deployment
@@ -33,8 +34,9 @@ def with_deployment(work: Callable[[Deployment], Awaitable[Answer]]) -> Answer:
     settings = settings_for_command()
 
     async def run() -> Answer:
-        async with open_deployment(settings) as deployment:
-            return await work(deployment)
+        with on_behalf_of(Origin(operator())):
+            async with open_deployment(settings) as deployment:
+                return await work(deployment)
 
     return asyncio.run(run())
 

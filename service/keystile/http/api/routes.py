@@ -13,7 +13,7 @@ from werkzeug.routing import BaseConverter
 
 from keystile.authority.administration import Asker
 from keystile.authority.auditing import Origin, on_behalf_of
-from keystile.errors import KeyRefusedError, KeystileError, Reason
+from keystile.errors import KeyRefusedError, KeystileError, Reason, RightsError
 from keystile.http.api.docs import page
 from keystile.http.api.handlers import Call, Handlers
 from keystile.http.api.openapi import openapi
@@ -22,6 +22,7 @@ from keystile.http.api.problems import problem, problem_of
 from keystile.http.api.reading import Credentials, FieldsError, read_headers, read_json, read_path, read_query
 from keystile.http.credentials import credential_of
 from keystile.keys import without_credentials
+from keystile.ports import AuditEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from keystile.http.api.operation import Operation
     from keystile.http.asgi import Answer
     from keystile.http.doors import Contexts
+    from keystile.policy import RequestContext
 
 _DOOR = "api"
 _MAX_ERRORS = 20
@@ -84,9 +86,11 @@ def _view(
     send: Callable[[Answer], Response],
 ) -> Callable[..., Awaitable[Response]]:
     async def view(**params: str) -> Response:
+        context = _context(contexts, credentials)
+        origin = Origin("", context.address or None, context.request_id or None)
         try:
-            asker = await _asker(operation, deployment, contexts, credentials)  # before anything else is read
-            origin = Origin(asker.caller.actor, asker.context.address or None, asker.context.request_id or None)
+            asker = await _asker(operation, deployment, context)  # before anything else is read
+            origin = replace(origin, actor=asker.caller.actor)
             with on_behalf_of(origin):
                 return send(await operation.handle(handlers, await _call(operation, asker, params, credentials)))
         except ValidationError as error:
@@ -94,15 +98,36 @@ def _view(
         except FieldsError as error:
             return send(_invalid(error.faults))
         except KeystileError as error:
+            if isinstance(error, RightsError):
+                with on_behalf_of(origin):
+                    deployment.auditor.changed(_refusal(operation, params, credentials, error))
             return send(problem_of(error))
 
     return view
 
 
-async def _asker(operation: Operation, deployment: Deployment, contexts: Contexts, credentials: Credentials) -> Asker:
+def _context(contexts: Contexts, credentials: Credentials) -> RequestContext:
     scope: Any = request.scope
     context = contexts.of(scope, _DOOR, is_counted=False)  # managing keys spends nothing of theirs
-    context = replace(context, path=credentials.hide(context.path), request_id=credentials.hide(context.request_id))
+    return replace(context, path=credentials.hide(context.path), request_id=credentials.hide(context.request_id))
+
+
+def _refusal(
+    operation: Operation, params: Mapping[str, str], credentials: Credentials, error: RightsError
+) -> AuditEvent:
+    fields = {"fields": sorted(error.fields)} if error.fields else {}
+    return AuditEvent(
+        event="management_refused",
+        outcome="refused",
+        key_id=credentials.hide(params["key_id"]) if "key_id" in params else None,
+        owner=credentials.hide(params["user_id"]) if "user_id" in params else None,
+        reason=str(error),
+        detail={"action": operation.action.value, **fields},
+    )
+
+
+async def _asker(operation: Operation, deployment: Deployment, context: RequestContext) -> Asker:
+    scope: Any = request.scope
     credential = credential_of(scope)
     if credential is None:
         raise KeyRefusedError(Reason.MALFORMED)
