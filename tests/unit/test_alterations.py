@@ -297,6 +297,7 @@ async def test_a_key_whose_record_is_full_is_suspended_and_resumed(world: World)
     """However large a policy was taken, its key comes back from a suspension; what is kept free for that stays free."""
     issued = await world.issue()
     await fill(world, issued)
+    assert len((await stored(world, issued)).to_text()) == MAX_TEXT - REVOKE_RESERVE
     for _ in range(2):
         await suspend(world, issued)
         with pytest.raises(RecordTooLargeError):
@@ -307,9 +308,10 @@ async def test_a_key_whose_record_is_full_is_suspended_and_resumed(world: World)
 
 async def fill(world: World, issued: IssuedKey) -> None:
     """Give a key a policy beside which there is room for no other character."""
-    await alter(world, issued, projects=("",))
+    await alter(world, issued, projects=("p",))
     room = MAX_TEXT - REVOKE_RESERVE - len((await stored(world, issued)).to_text())
-    await alter(world, issued, projects=("p" * room,))
+    most, last = divmod(room - 10, 103)  # of 100 letters each, quotes and comma; the last is never too short
+    await alter(world, issued, projects=("p", *["p" * 100] * most, "p" * (last + 7)))
 
 
 @pytest.mark.parametrize("grace", [timedelta(seconds=-1), timedelta(days=31)])
