@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keystile.keys import Environment
+    from keystile.limits import Levels
     from keystile.records import KeyRecord
     from keystile.rights import Caller
 
+_NUMBERS = ("requests_per_hour", "requests_per_day", "requests_per_month", "cost_cents_per_month")
 _NONE_BY_DEFAULT = {"scopes": (), "audiences": ()}  # of these a key has none unless some are asked for
 
 
@@ -28,6 +30,12 @@ def inherited(caller: Caller, tenant: str = "") -> Policy:
     return Policy(tenant=tenant if tenant in caller.tenants and Role.TENANT_ADMIN in caller.roles else "")
 
 
+def check_may_issue(caller: Caller) -> None:
+    """Raise a `RightsError` if the key that calls has numbers of its own: each key it issued would have them anew."""
+    if caller.ceiling is not None and any(getattr(caller.ceiling.policy, name) is not None for name in _NUMBERS):
+        raise RightsError("a key with limits of its own issues no keys", fields=_NUMBERS)
+
+
 def check_within(
     caller: Caller,
     policy: Policy,
@@ -35,16 +43,19 @@ def check_within(
     environment: Environment,
     *,
     before: KeyRecord | None = None,
+    levels: Levels | None = None,
 ) -> None:
     """Raise a `RightsError` naming what exceeds the key that calls; people have no ceiling.
 
     For a change, *before* is the record as it is: what is not widened may stay as it was. For a rotation there is no
-    *before*: it hands out a secret, so it is like issuing the whole key once more.
+    *before*: it hands out a secret, so it is like issuing the whole key once more. *levels* are the deployment's.
     """
     ceiling = caller.ceiling
     if ceiling is None:
         return
     beyond = policy.exceeds(ceiling.policy)
+    if levels is not None and ceiling.policy.level == "" and policy.level not in ("", levels.default):
+        beyond |= {"level"} if levels.default else set()  # the level of who names none limits it all the same
     if _later(expires_at, ceiling.expires_at):
         beyond |= {"expires_at"}
     if environment != ceiling.environment:

@@ -32,6 +32,8 @@ def key_document(owner: Owner, record: KeyRecord, now: datetime) -> dict[str, An
         "gen": record.gen,
     }
     document |= {name: value for name, value in policy.to_document().items() if name not in document}
+    if record.rotated_by:
+        document["rotated_by"] = record.rotated_by
     graces = [secret for secret in record.earlier if now < secret.ends_at]
     if graces:
         document["old_secret_ends_at"] = format_moment(max(secret.ends_at for secret in graces))

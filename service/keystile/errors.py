@@ -92,10 +92,14 @@ class RequestError(KeystileError):
 
 
 class RightsError(KeystileError):
-    """A caller that is known may not do what it asks; *fields* names what it may not set, where that is why."""
+    """A caller that is known may not do what it asks; *fields* names what it may not set, where that is why.
 
-    def __init__(self, message: str, *, fields: Iterable[str] = ()) -> None:
+    *actor* names a caller that may not come in at all.
+    """
+
+    def __init__(self, message: str, *, fields: Iterable[str] = (), actor: str = "") -> None:
         super().__init__(message)
+        self.actor = actor
         self.fields = frozenset(fields)
 
 

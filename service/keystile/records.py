@@ -27,7 +27,7 @@ VERSION = 1
 MAX_TEXT = 4096  # declared length of the attribute
 REVOKE_RESERVE = 256  # kept free so that a stop always fits, and a resumption: see `KeyRecord.check_room`
 MAX_TOMBSTONES = 10
-_REQUESTS_KEPT = 3
+_REQUESTS_KEPT = 8
 _REQUESTS_FOR = 86_400.0  # seconds
 _MOMENT_DIGITS = 12
 _MAX_ACTOR = 90  # characters of JSON: a suspension, too, fits into the reserve
@@ -152,7 +152,7 @@ class KeyRecord:
     *earlier* are the secrets before this one, latest first: at most one that is still good, and the digests of the
     last two that ended. *older_hash* is the `cacheHash` of the older form and None for records of the current form.
     *requests* are the tags of the requests that made this key or its secret lately: one sent twice is done once.
-    *suspended_by* is the actor who suspended it, as `kept_actor` keeps it; "" where nobody knows.
+    *rotated_by* and *suspended_by* are the actors who did that, as `kept_actor` keeps them; "" where nobody did.
     *extra* holds fields of later versions.
     """
 
@@ -166,6 +166,7 @@ class KeyRecord:
     digest_pepper: str = ""
     stamp_pepper: str = ""
     issued_by: str = ""
+    rotated_by: str = ""
     issued_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
@@ -239,8 +240,8 @@ class KeyRecord:
         raised = replace(self._raised(self.gen + 1), gen=self.gen + 2, jwts_from=self.gen + 1)
         return replace(raised, policy=policy, expires_at=expires_at)
 
-    def rotated(self, secret: NewSecret, ends_at: datetime, now: datetime) -> KeyRecord:
-        """Return this key with a new secret; the one it had is good until *ends_at*, any before it ended."""
+    def rotated(self, secret: NewSecret, ends_at: datetime, now: datetime, by: str = "") -> KeyRecord:
+        """Return this key with a new secret, got by *by*; the one it had is good until *ends_at*, any before ended."""
         replaced = EarlierSecret(
             gen=self.gen + 1,
             ends_at=ends_at if self.expires_at is None else min(ends_at, self.expires_at),
@@ -257,6 +258,7 @@ class KeyRecord:
             digest=secret.digest,
             digest_pepper=secret.digest_pepper,
             stamp_pepper=secret.stamp_pepper,
+            rotated_by=kept_actor(by),
             earlier=(replaced, *earlier)[:_EARLIER_KEPT],
         )
 
@@ -354,6 +356,7 @@ class KeyRecord:
             "digest_pepper": self.digest_pepper,
             "stamp_pepper": self.stamp_pepper,
             "issued_by": self.issued_by,
+            "rotated_by": self.rotated_by,
             "issued_at": format_moment(self.issued_at),
             "expires_at": self.expires_at and format_moment(self.expires_at),
             "revoked_at": self.revoked_at and format_moment(self.revoked_at),
@@ -388,6 +391,7 @@ class KeyRecord:
             digest_pepper=_take(fields, "digest_pepper", str, ""),
             stamp_pepper=_take(fields, "stamp_pepper", str, ""),
             issued_by=_take(fields, "issued_by", str, ""),
+            rotated_by=_take(fields, "rotated_by", str, ""),
             issued_at=parse_moment(_take(fields, "issued_at", str)),
             expires_at=_take_moment(fields, "expires_at"),
             revoked_at=_take_moment(fields, "revoked_at"),
@@ -483,6 +487,18 @@ class Owner:
         pruned = self.without_old_tombstones()
         return self if len(pruned.records) == len(self.records) else pruned
 
+    def with_room_for_one(self, most: int, now: datetime) -> Owner:
+        """Return this owner with so many expired keys shrunk that those kept whole, and one more, are at most *most*.
+
+        Else keys of a few seconds would fill what a user may hold of them, and shut their owner out.
+        """
+        whole = [record for record in self.records if not record.is_dead]
+        expired = sorted((each for each in whole if each.is_expired(now) and not each.is_older), key=_ended_at)
+        owner = self
+        for record in expired[: max(0, len(whole) + 1 - most)]:
+            owner = owner.with_record(record.expired())
+        return owner
+
     def without_old_tombstones(self) -> Owner:
         """Return this owner with at most ten tombstones, the latest."""
         dead = sorted(
@@ -506,6 +522,10 @@ def hidden_actor(actor: str) -> str:
     """Return a short name for an actor that shows nobody's username, "" for nobody."""
     hidden = actor.startswith("#") or not actor
     return actor if hidden else "#" + hashlib.sha256(actor.encode(errors="replace")).hexdigest()[:32]
+
+
+def _ended_at(record: KeyRecord) -> datetime:
+    return record.expires_at or record.issued_at
 
 
 def format_moment(moment: datetime) -> str:

@@ -163,7 +163,10 @@ def denied_fields(
     """
     touched, wider = frozenset(changed), frozenset(widened)
     denied = touched | wider
-    for right in _rights(caller, relations):
+    # To its own keys a tenant's administrator is an owner like others: it does not set its own limits.
+    own = Relation.OWN in relations
+    judged = [relation for relation in relations if not (own and relation is Relation.TENANT)]
+    for right in _rights(caller, judged):
         if right.actions & _SET:
             denied &= (touched & right.withheld) | (frozenset() if right.widens else wider)
     return denied

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from keystile.ceilings import check_within, inherited
+from keystile.ceilings import check_may_issue, check_within, inherited
 from keystile.documents import etag_of
 from keystile.errors import CannotTellError, KeyUnknownError, OwnerUnknownError, PreconditionError, RightsError
 from keystile.ports import AuditEvent
@@ -15,6 +15,7 @@ from keystile.records import Owner, Status
 from keystile.rights import (
     Action,
     Relation,
+    Role,
     allows,
     changed_fields,
     denied_fields,
@@ -83,9 +84,20 @@ class Administration:
 
     async def show(self, asker: Asker, key_id: str, action: Action = Action.SHOW) -> tuple[Owner, KeyRecord]:
         """Return a key and its owner, if the caller may do *action* to it."""
-        owner, record = await self.lifecycle.show(key_id)
+        owner, record = await self._find(asker, key_id, action)
         self._permit(asker, action, owner, record)
         return owner, record
+
+    async def _find(self, asker: Asker, key_id: str, action: Action) -> tuple[Owner, KeyRecord]:
+        # Only for who may do it to any key the whole store is searched: else anybody could have that done.
+        try:
+            return await self.lifecycle.show(key_id, thorough=allows(asker.caller, action, Relation.ANY))
+        except KeyUnknownError:
+            owner = await self.directory.owner(asker.caller.subject) if asker.caller.subject else None
+            record = owner.record(key_id) if owner is not None else None
+            if owner is None or record is None:
+                raise
+            return owner, record
 
     async def owner(self, asker: Asker, user_id: str, action: Action) -> Owner:
         """Return the owner of that id, or else of that username, if the caller may do *action* to its keys."""
@@ -108,7 +120,8 @@ class Administration:
         if username is not None:
             named = await self.directory.owner_named(username)
             return self._cut(asker, start, () if named is None else (named,), "", limit, fits)
-        if allows(asker.caller, Action.LIST, Relation.ANY) or asker.caller.tenants:
+        in_tenants = bool(asker.caller.tenants) and Role.TENANT_ADMIN in asker.caller.roles
+        if in_tenants or allows(asker.caller, Action.LIST, Relation.ANY):
             return await self._page_of_all(asker, start, limit, fits)
         self.check(asker, Action.LIST)
         owner = await self.directory.owner(asker.caller.subject)
@@ -146,14 +159,15 @@ class Administration:
         A request whose tag was seen in the last 24 hours raises `RequestReusedError` with the key it issued then.
         """
         caller = asker.caller
-        base = inherited(caller)
+        base = inherited(caller, str(asked.get("tenant", "")))
         policy = base.changed(asked)
         owner = await self.directory.owner_named(request.owner) or Owner(id="", username=request.owner)
         related = relations(caller, owner.id, policy.tenant)
         if not allows(caller, Action.ISSUE, *related):
             _refuse(Action.ISSUE)
         self._check_fields(asker, changed_fields(policy, base), frozenset(), related)
-        check_within(caller, policy, request.expires_at, request.environment)
+        check_may_issue(caller)
+        check_within(caller, policy, request.expires_at, request.environment, levels=self.lifecycle.rules.levels)
         await self.impersonation.check(caller, Action.ISSUE, owner, *related, context=asker.context)
         return await self.lifecycle.issue(replace(request, policy=policy, issued_by=caller.actor))
 
@@ -171,7 +185,8 @@ class Administration:
             related = relations(asker.caller, owner.id, record.policy.tenant)
             widened = widened_fields(after.policy, record.policy, after.expires_at, record.expires_at)
             self._check_fields(asker, changed_fields(after.policy, record.policy), widened, related)
-            check_within(asker.caller, after.policy, after.expires_at, record.environment, before=record)
+            levels = self.lifecycle.rules.levels
+            check_within(asker.caller, after.policy, after.expires_at, record.environment, before=record, levels=levels)
 
         return await self.alterations.alter(key_id, wanted, by=asker.caller.actor, check=check)
 
@@ -185,6 +200,7 @@ class Administration:
             by_others = record.status is Status.SUSPENDED and not owner.is_own(record.suspended_by)
             if by_others and not allows(asker.caller, Action.RESUME, *others):
                 raise RightsError("an administrator suspended this key, and resumes it")
+            check_within(asker.caller, record.policy, record.expires_at, record.environment)
 
         return await self.alterations.resume(key_id, by=asker.caller.actor, check=check)
 

@@ -138,19 +138,28 @@ class Alterations:
         secret = await self.prover.new_secret(key)
         ends_at = (self.clock() + (grace or _HANDOVER)).replace(microsecond=0)
 
+        def check_first(owner: Owner, record: KeyRecord) -> None:
+            if record.digest != secret.digest:  # else it is written, and asked for once more: the answer had been lost
+                check_not_done([record], tag, self.clock())
+            check(owner, record)
+
         def change(_owner: Owner, record: KeyRecord) -> KeyRecord:
             if record.is_older:
                 raise ChangeRefusedError("a key of the older format has no id in it: issue a new one, and revoke this")
             if record.digest == secret.digest:
-                return record  # written, and asked to be written once more: the answer had been lost
-            check_not_done([record], tag, self.clock())
-            after = record.rotated(secret, ends_at, self.clock()).with_request(tag, self.clock())
+                return record
+            after = record.rotated(secret, ends_at, self.clock(), by).with_request(tag, self.clock())
             after.check_room()
             return after
 
-        owner, _, after = await self._alter(key_id, change, check)
+        owner, _, after = await self._alter(key_id, change, check_first)
         if not grace:
-            owner, _, after = await self._alter(key_id, lambda _, record: record.without_earlier(self.clock()), check)
+            # Unless it was rotated once more meanwhile: then what this one replaced has ended, and the grace is theirs.
+            owner, _, after = await self._alter(
+                key_id,
+                lambda _, record: record.without_earlier(self.clock()) if record.digest == secret.digest else record,
+                check,
+            )
         self._audit("key_rotated", owner, after, by, grace_seconds=int(grace.total_seconds()))
         return RotatedKey(key, after, owner, after.earlier[0].ends_at)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from keystile.authority.verifier import Verifier
     from keystile.policy import RequestContext
     from keystile.ports import Directory, RealmTokens, RealmUser
+    from keystile.records import KeyRecord
     from keystile.verdicts import Verdict
 
 _OWNER = frozenset({Role.OWNER_READ, Role.OWNER_WRITE})
@@ -75,7 +76,9 @@ class Callers:
 
     async def _identify_jwt(self, token: str, context: RequestContext) -> Caller:
         presented = await self.jwts.verify(token, replace(context, audience=context.rules.api_audience))
-        return _caller_by_key(CallerKind.JWT, presented.verdict, str(presented.claims.get("scope", "")).split())
+        scopes = tuple(str(presented.claims.get("scope", "")).split())
+        ceiling = _as_the_jwt(presented.verdict.record, presented.claims["gen"], scopes)
+        return _caller_by_key(CallerKind.JWT, replace(presented.verdict, record=ceiling), scopes)
 
     async def _identify_user(
         self, realm: RealmTokens, token: str, context: RequestContext, *, writing: bool, urgent: bool
@@ -121,10 +124,20 @@ def _still_held(roles: Collection[str], held: Collection[str]) -> frozenset[str]
     return frozenset(role for role in roles if names.get(role, role) in held)
 
 
+def _as_the_jwt(record: KeyRecord, gen: int, scopes: tuple[str, ...]) -> KeyRecord:
+    """Return the record as a JWT of that generation may use it.
+
+    The attack: a secret that leaked and was rotated away, or a JWT that was asked for with less, hands out more.
+    """
+    given_by = min((secret for secret in record.earlier if gen <= secret.gen), key=lambda each: each.gen, default=None)
+    seen = record if given_by is None else record.seen_by(given_by)
+    return replace(seen, policy=seen.policy.changed({"scopes": scopes}))
+
+
 def _caller_by_key(kind: CallerKind, verdict: Verdict, scopes: Collection[str]) -> Caller:
     record, owner = verdict.record, verdict.owner
     if API_SCOPES.isdisjoint(scopes):
-        raise RightsError("a key needs a keys: scope to come in here")
+        raise RightsError("a key needs a keys: scope to come in here", actor=f"key:{record.key_id}")
     roles = {_BY_SCOPE[scope] for scope in scopes if scope in _BY_SCOPE}
     tenant = record.policy.tenant
     if "keys:admin" in scopes:

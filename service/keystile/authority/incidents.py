@@ -72,8 +72,9 @@ class Incidents:
         """
         children: defaultdict[str, dict[str, Held]] = defaultdict(dict)
         async for owner, record in every_key(self.directory):
-            if record.issued_by.startswith(_BY_KEY):
-                children[record.issued_by.removeprefix(_BY_KEY)][record.key_id] = owner, record
+            for actor in (record.issued_by, record.rotated_by):  # who got a secret of it
+                if actor.startswith(_BY_KEY):
+                    children[actor.removeprefix(_BY_KEY)][record.key_id] = owner, record
         family: dict[str, Held] = {}
         roots, left = set(key_ids), list(key_ids)
         while left:

@@ -109,9 +109,12 @@ class Lifecycle:
             more = bool(after)
         return found
 
-    async def show(self, key_id: str) -> tuple[Owner, KeyRecord]:
-        """Return a key's owner and record, or raise `KeyUnknownError`."""
-        for owner in await self.stops.holders(key_id):
+    async def show(self, key_id: str, *, thorough: bool = True) -> tuple[Owner, KeyRecord]:
+        """Return a key's owner and record, or raise `KeyUnknownError`.
+
+        If no look-up value names it, it is looked for at every owner, where *thorough*: in a large store for minutes.
+        """
+        for owner in await self.stops.holders(key_id, thorough=thorough):
             record = owner.record(key_id)
             if record is not None:
                 return owner, record
@@ -153,6 +156,7 @@ class Lifecycle:
     def _with_new(self, owner: Owner, record: KeyRecord, tag: RequestTag | None) -> Owner:
         if owner.record(record.key_id) is None:
             self._check_room(owner, tag)
+            owner = owner.with_room_for_one(self.max_keys_per_owner, self.clock())
         return owner.with_record(record)
 
     def _check_room(self, owner: Owner, tag: RequestTag | None) -> None:

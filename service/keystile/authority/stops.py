@@ -138,12 +138,12 @@ class Stops:
             event = AuditEvent(event="change_undone", outcome="restored", key_id=floor.key_id, owner=owner.username)
             self.auditor.changed(event)
 
-    async def holders(self, key_id: str) -> list[Owner]:
-        """Return who holds that key: one owner, unless somebody copied a record. May page through the store."""
+    async def holders(self, key_id: str, *, thorough: bool = True) -> list[Owner]:
+        """Return who holds that key: one owner, unless somebody copied a record. *thorough*: page through the store."""
         if not _KEY_ID.fullmatch(key_id):
             raise KeyUnknownError("this is no key id")
         found = [owner for owner in await self.directory.find(key_id) if _holds(owner, key_id)]
-        after, more = "", not found
+        after, more = "", thorough and not found
         while more:  # older keys have no look-up value by their id
             owners, after = await self.directory.owners(after)
             found += [owner for owner in owners if _holds(owner, key_id)]

@@ -41,6 +41,7 @@ class ShownKey(PolicyFields):
     gen: int
     revoked_at: str | None = None
     revoked_reason: str | None = None
+    rotated_by: str | None = None
     old_secret_ends_at: str | None = None
     suspended_by: str | None = None
     cascade: Stopped | None = None

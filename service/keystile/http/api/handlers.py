@@ -116,7 +116,7 @@ class Handlers:
         try:
             rotated = await self._administration.rotate(call.asker, call.params["key_id"], grace, _tag_of(call))
         except RequestReusedError as done:
-            return await self._done_before(call, done)
+            return await self._done_before(call, done, Action.ROTATE)
         # The one moment the holder gets it.
         return self._shown(rotated.owner, rotated.record, api_key=rotated.key.reveal())
 
@@ -197,7 +197,7 @@ class Handlers:
         try:
             issued = await self._administration.issue(call.asker, request, _policy_fields(sent))
         except RequestReusedError as done:
-            return await self._done_before(call, done)
+            return await self._done_before(call, done, Action.ISSUE)
         # The one moment the holder gets it.
         answer = self._shown(issued.owner, issued.record, status=201, api_key=issued.key.reveal())
         location = f"{self._deployment.rules.api_audience}/keys/{issued.record.key_id}"
@@ -207,13 +207,14 @@ class Handlers:
         key_id = call.params["key_id"]
         return self._stopped(await self._administration.revoke(call.asker, key_id, reason), "revoked")
 
-    async def _done_before(self, call: Call, done: RequestReusedError) -> Answer:
+    async def _done_before(self, call: Call, done: RequestReusedError, action: Action) -> Answer:
         if not done.same:
             raise RequestError("invalid_request", str(done), status=422) from done
-        return self._shown(*await self._administration.show(call.asker, done.key_id), note=_DONE_BEFORE)
+        return self._shown(*await self._administration.show(call.asker, done.key_id, action), note=_DONE_BEFORE)
 
     async def _verified(self, call: Call, text: str) -> dict[str, Any]:
-        context = replace(call.asker.context, door="verify-batch")
+        # What a proxy said is of whoever asks for many keys, not of who will use them: policies on requests stay unmet.
+        context = replace(call.asker.context, door="verify-batch", facts=None)
         try:
             verdict = await self._deployment.verifier.verify(text, context)
         except KeyRefusedError:

@@ -13,7 +13,7 @@ from werkzeug.routing import BaseConverter
 
 from keystile.authority.administration import Asker
 from keystile.authority.auditing import Origin, on_behalf_of
-from keystile.errors import KeyRefusedError, KeystileError, Reason, RightsError
+from keystile.errors import ChangeRefusedError, KeyRefusedError, KeystileError, Reason, RightsError
 from keystile.http.api.docs import page
 from keystile.http.api.handlers import Call, Handlers
 from keystile.http.api.openapi import openapi
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from keystile.policy import RequestContext
 
 _DOOR = "api"
+_MOST_OF_A_NAME = 64  # characters
 _MAX_ERRORS = 20
 _PAGE = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -98,8 +99,8 @@ def _view(
         except FieldsError as error:
             return send(_invalid(error.faults))
         except KeystileError as error:
-            if isinstance(error, RightsError):
-                with on_behalf_of(origin):
+            if isinstance(error, RightsError | ChangeRefusedError):
+                with on_behalf_of(replace(origin, actor=getattr(error, "actor", "") or origin.actor)):
                     deployment.auditor.changed(_refusal(operation, params, credentials, error))
             return send(problem_of(error))
 
@@ -113,16 +114,17 @@ def _context(contexts: Contexts, credentials: Credentials) -> RequestContext:
 
 
 def _refusal(
-    operation: Operation, params: Mapping[str, str], credentials: Credentials, error: RightsError
+    operation: Operation, params: Mapping[str, str], credentials: Credentials, error: RightsError | ChangeRefusedError
 ) -> AuditEvent:
-    fields = {"fields": sorted(error.fields)} if error.fields else {}
+    # What a caller wrote into the path names no key and no owner until one was found: it would fill the recent audit
+    # with events of its own making, and those of keys that are not its own.
+    named = {name: credentials.hide(text)[:_MOST_OF_A_NAME] for name, text in params.items()}
+    fields = sorted(getattr(error, "fields", ()))
     return AuditEvent(
         event="management_refused",
         outcome="refused",
-        key_id=credentials.hide(params["key_id"]) if "key_id" in params else None,
-        owner=credentials.hide(params["user_id"]) if "user_id" in params else None,
-        reason=str(error),
-        detail={"action": operation.action.value, **fields},
+        reason=operation.action.value,
+        detail={"action": operation.action.value, "why": str(error), **named, **({"fields": fields} if fields else {})},
     )
 
 
