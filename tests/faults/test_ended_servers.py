@@ -14,6 +14,8 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from faults.asking import ask
 from faults.faulty_world import AT_ONCE, SOON, NotDoneError
 from faults.killing import run_and_kill
@@ -21,6 +23,8 @@ from stack import KeystileServer
 from stack.processes import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from faults.faulty_world import FaultyWorld, Held
 
 _SLOWED = 0.7  # seconds each way to Keycloak: a look-up takes twice that
@@ -29,7 +33,8 @@ _STARTS_IN = 1.0  # seconds from a command's start to its first word to a server
 _STEPS = 6
 
 
-def test_a_server_told_to_end_finishes_what_it_began(faulty: FaultyWorld) -> None:
+@pytest.mark.parametrize("tell", [os.kill, os.killpg], ids=["the parent", "the whole group"])
+def test_a_server_told_to_end_finishes_what_it_began(faulty: FaultyWorld, tell: Callable[[int, int], None]) -> None:
     """SIGTERM under load: /readyz says 503 until the end, and whoever heeds that is never cut off."""
     cold = [faulty.new_key() for _ in range(_CROWD)]
     environment = faulty.world.environment | {"KEYSTILE_WORKERS": "2"}
@@ -41,7 +46,7 @@ def test_a_server_told_to_end_finishes_what_it_began(faulty: FaultyWorld) -> Non
             known = [crowd.submit(_ask_until, drains, server, faulty.known) for _ in range(_CROWD)]
             slow = [crowd.submit(_ask, server, held) for held in cold]
             time.sleep(_SLOWED)  # all are on their way
-            os.kill(server.pid, signal.SIGTERM)
+            tell(server.pid, signal.SIGTERM)
             readiness = _readiness_until_the_end(server, drains)
         assert wait_until(server.has_ended, SOON)
     assert {one.result() for one in slow} == {200}

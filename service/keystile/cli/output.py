@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -48,9 +49,22 @@ def print_keys(keys: Iterable[tuple[Owner, KeyRecord]]) -> None:
     print_table(("key id", "owner", "name", "status", "level", "expires"), rows)
 
 
+def confirm(question: str) -> None:
+    """Ask, and end the command unless the answer is yes; where nobody answers, say what to do."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as error:
+        typer.echo("keystile: nobody answered: add --yes", err=True)
+        raise typer.Exit(1) from error
+    if not agreed:
+        raise typer.Abort
+
+
 def print_table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table."""
-    table = Table(*heads)
+    table = Table()
+    for number, head in enumerate(heads):
+        table.add_column(head, no_wrap=number == 0, overflow="fold")  # the first says which one it is
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))  # as it is: a name may look like markup
     Console().print(table)

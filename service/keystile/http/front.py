@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from keystile.settings import Settings
 
 _log = logging.getLogger(__name__)
+_PARENT_IS_LATE = 0.5  # seconds
 DRAIN = signal.SIGUSR1  # from the parent process to its workers: the end is near
 _NO_PATH = json_answer(400, {"error": "invalid_request"})
 _BROKEN = json_answer(500, {"error": "server_error"})
@@ -109,14 +111,31 @@ class Front:
                 _log.exception("start-up failed")
                 await send({"type": "lifespan.startup.failed", "message": "see the log"})
                 return
-            asyncio.get_running_loop().add_signal_handler(DRAIN, self.drain)
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(DRAIN, self.drain)
+            loop.add_signal_handler(signal.SIGTERM, self._told_to_end, loop)
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
+    def _told_to_end(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End if the parent says so; whoever tells the whole process group (systemd does) is not the parent.
+
+        Then the parent was told too and comes back after the drain. If there is none any more, this ends by itself.
+        """
+        if self._draining:
+            _end_now()
+        else:
+            self.drain()
+            loop.call_later(self._settings.drain.total_seconds() + _PARENT_IS_LATE, _end_now)
+
     def drain(self) -> None:
         """Send no more requests here: say so, and close connections as their answers go out."""
         self._draining = True
+
+
+def _end_now() -> None:
+    os.kill(os.getpid(), signal.SIGINT)  # which the server itself handles: what was begun is finished
 
 
 def _closing(send: Send) -> Send:

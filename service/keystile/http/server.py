@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -58,6 +59,8 @@ def serve(settings: Settings) -> None:
     )
 
     parent = os.getpid()
+    where = f"{settings.store} store" if settings.keycloak_url else f"embedded store in {settings.data_dir.absolute()}"
+    sys.stderr.write(f"keystile serves {settings.issuer} on {settings.host}:{settings.port}, {where}\n")
 
     def drain(signum: int, frame: object) -> None:
         """Tell the workers that the end is near, and stop them later: balancers see it in `/readyz` meanwhile."""

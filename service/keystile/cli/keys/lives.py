@@ -11,7 +11,7 @@ from keystile.authority.alterations import Wanted
 from keystile.authority.lifecycle import KeyRequest
 from keystile.cli.keys.arguments import AsJson, KeyId, Yes, app, read_span
 from keystile.cli.keys.options import Sent, cleared, with_policy
-from keystile.cli.output import print_json, print_key, print_line, print_stopped
+from keystile.cli.output import confirm, print_json, print_key, print_line, print_stopped
 from keystile.cli.running import operator, with_deployment
 from keystile.documents import key_document
 from keystile.expiries import parse_expiry
@@ -91,7 +91,7 @@ def change(
 def suspend(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:  # noqa: FBT002
     """Refuse a key, and every JWT made from it, within a second, until it is resumed."""
     if not yes:
-        typer.confirm(f"Suspend {key_id}?", abort=True, err=True)
+        confirm(f"Suspend {key_id}?")
     stopped = with_deployment(lambda deployment: deployment.lifecycle.suspend(key_id, suspended_by=operator()))
     print_stopped(stopped, "suspended", as_json=json)
 
@@ -118,7 +118,7 @@ def rotate(
     """Give a key a new secret under the same id, and print it. It is shown this once and kept nowhere."""
     lasting = read_span(grace, "--grace")
     if not yes:
-        typer.confirm(f"Rotate {key_id}? Its present secret ends after {grace}.", abort=True, err=True)
+        confirm(f"Rotate {key_id}? Its present secret ends after {grace}.")
     rotated = with_deployment(lambda deployment: deployment.alterations.rotate(key_id, grace=lasting, by=operator()))
     shown = rotated.key.reveal()  # the one moment the holder gets it
     document = key_document(rotated.owner, rotated.record, now())

@@ -11,7 +11,7 @@ from keystile.assembly import now
 from keystile.authority.purging import Purged
 from keystile.authority.walking import owner_pages
 from keystile.cli.keys.arguments import AsJson, KeyId, Yes, app, read_moment, read_span
-from keystile.cli.output import print_json, print_keys, print_line, print_stopped, stopped_document
+from keystile.cli.output import confirm, print_json, print_keys, print_line, print_stopped, stopped_document
 from keystile.cli.progress import progress
 from keystile.cli.running import operator, with_deployment
 from keystile.documents import key_document
@@ -58,7 +58,7 @@ def revoke(
     For a compromised key, the keys that it issued are listed, and those that they issued.
     """
     if not yes:
-        typer.confirm(f"Revoke {key_id}{' and all that it issued' if cascade else ''} for ever?", abort=True, err=True)
+        confirm(f"Revoke {key_id}{' and all that it issued' if cascade else ''} for ever?")
 
     async def work(deployment: Deployment) -> _Revoked:
         stopped = await deployment.lifecycle.revoke(key_id, reason=reason, revoked_by=operator())
@@ -94,7 +94,7 @@ def revoke_all(
     async def work(deployment: Deployment) -> Swept:
         keys = await _held_by(deployment, owner, fits)
         if keys and not yes:
-            typer.confirm(f"Revoke {_count(len(keys), 'key')} for ever?", abort=True, err=True)
+            confirm(f"Revoke {_count(len(keys), 'key')} for ever?")
         with progress("revoking", len(keys), quiet=json) as told:
             return await deployment.incidents.revoke_each(keys, reason=reason, by=operator(), told=told)
 
@@ -126,7 +126,7 @@ def purge(
                     told()
         due = sum(len(purger.due(owner, age)) for owner in found)
         if due and not yes:
-            typer.confirm(f"Purge {_count(due, 'record')} of {_count(len(found), 'owner')}?", abort=True, err=True)
+            confirm(f"Purge {_count(due, 'record')} of {_count(len(found), 'owner')}?")
         done = Purged()
         with progress("purging owners", len(found), quiet=json) as told:
             for owner in found:
