@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_URI = 512
 _CLOCKS_APART = 60  # seconds
+_MAX_CARRIED = 4_500  # bytes: encoded and signed a JWT then has less than the 8 KB that doors and gateways take
 SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]{1,128}"  # RFC 6749, appendix A.4
 URI = r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+"
 _SCOPE = re.compile(SCOPE)
@@ -67,12 +69,11 @@ def claims_of(
     }
     if granted.scopes:
         claims["scope"] = " ".join(granted.scopes)
-    return claims | _carried(record)
+    return claims | _carried(record.policy)
 
 
-def _carried(record: KeyRecord) -> dict[str, Any]:
+def _carried(policy: Policy) -> dict[str, Any]:
     """Return what a JWT tells of its key's policy, for the service that reads it: Keystile enforces none of it."""
-    policy = record.policy
     constraints = {
         "max_tokens_per_request": policy.max_tokens_per_request,
         "max_concurrent_requests": policy.max_concurrent_requests,
@@ -108,6 +109,10 @@ def check_claims(policy: Policy) -> None:
         for text in (said,) if isinstance(said, str) and said else said:
             if not fits(text):
                 raise PolicyRefusedError(f"{field}: {what}", field)
+    carried = {**_carried(policy), "scope": " ".join(policy.scopes)}
+    if len(json.dumps(carried)) > _MAX_CARRIED:
+        largest = max(carried, key=lambda name: len(json.dumps(carried[name])))
+        raise PolicyRefusedError("a JWT would not fit into a header", "scopes" if largest == "scope" else largest)
 
 
 def is_scope(text: str) -> bool:

@@ -56,6 +56,13 @@ def test_what_services_enforce_is_carried() -> None:
     assert not {"projects", "tenant", "capabilities", "constraints"} & claims().keys()
 
 
+def test_a_policy_that_no_header_could_carry_is_refused() -> None:
+    """What takes more room in a JWT than in a record is found when the key is issued, not at a gateway."""
+    with pytest.raises(PolicyRefusedError) as refused:
+        check_claims(Policy(projects=tuple(f"{number}" + "鍵" * 99 for number in range(10))))
+    assert refused.value.fields == {"projects"}
+
+
 def test_without_scopes_there_is_no_scope_claim() -> None:
     """A key without scopes gives a JWT without `scope`, not an empty one."""
     assert "scope" not in claims()
