@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -233,6 +234,20 @@ async def test_use_and_events_are_told(client: Client) -> None:
     assert usage["key_id"] == key["key_id"]
     document(await ask(client, "GET", f"{path}/events"))
     assert (await ask(client, "GET", f"{path}/usage", query="days=0")).status == 422
+
+
+async def test_a_key_tells_its_last_use(client: Client) -> None:
+    """Whoever looks at a key sees when and from where it was used; one that never was has no such fields."""
+    key = await issue(client)
+    assert "last_used_at" not in document(await ask(client, "GET", f"/keys/{key['key_id']}"))
+    assert await is_good(client, key["api_key"])
+    shown = key
+    async with asyncio.timeout(10):  # a process tells the store every three seconds
+        while "last_used_at" not in shown:
+            await asyncio.sleep(0.2)
+            shown = document(await ask(client, "GET", f"/keys/{key['key_id']}"))
+    assert shown["last_used_ip"] == "192.0.2.1"
+    assert shown["last_used_at"] >= shown["issued_at"]
 
 
 async def test_whoami(client: Client) -> None:

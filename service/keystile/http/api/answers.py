@@ -42,6 +42,8 @@ class ShownKey(PolicyFields):
     revoked_at: str | None = None
     revoked_reason: str | None = None
     rotated_by: str | None = None
+    last_used_at: str | None = None
+    last_used_ip: str | None = None
     old_secret_ends_at: str | None = None
     suspended_by: str | None = None
     cascade: Stopped | None = None

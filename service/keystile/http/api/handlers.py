@@ -11,7 +11,7 @@ from keystile.authority.alterations import Wanted
 from keystile.authority.lifecycle import KeyRequest
 from keystile.authority.usage import Reported
 from keystile.documents import etag_of, key_document
-from keystile.errors import KeyRefusedError, PolicyRefusedError, RequestError, RequestReusedError
+from keystile.errors import CannotTellError, KeyRefusedError, PolicyRefusedError, RequestError, RequestReusedError
 from keystile.expiries import parse_expiry
 from keystile.http.api.cursors import read_cursor, write_cursor
 from keystile.http.asgi import NO_STORE, Answer, json_answer
@@ -76,7 +76,8 @@ class Handlers:
 
     async def show_key(self, call: Call) -> Answer:
         """See the table."""
-        return self._shown(*await self._administration.show(call.asker, call.params["key_id"]))
+        owner, record = await self._administration.show(call.asker, call.params["key_id"])
+        return self._shown(owner, record, **await self._last_use(record.key_id))
 
     async def issue_key(self, call: Call) -> Answer:
         """See the table."""
@@ -228,6 +229,14 @@ class Handlers:
             "scopes": list(held_scopes(record, owner, context.rules)),
             "expires_at": format_moment(record.expires_at) if record.expires_at else None,
         }
+
+    async def _last_use(self, key_id: str) -> dict[str, Any]:
+        """Return when and from where a key was used last; nothing while nobody can tell."""
+        try:
+            used = (await self._deployment.usage.usage(key_id, 1)).to_document()
+        except CannotTellError:
+            return {}
+        return {name: used[name] for name in ("last_used_at", "last_used_ip") if used[name] is not None}
 
     def _fits(self, asked: Any, owner: Owner, record: KeyRecord) -> bool:  # noqa: ANN401 - a Listing
         document = key_document(owner, record, self._clock())
