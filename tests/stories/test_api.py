@@ -40,7 +40,7 @@ def test_an_owner_manages_its_own_keys(world: KeycloakWorld) -> None:
     assert alice.ask("PATCH", path, {"scopes": ["read", "write"]}).status_code == 403
     assert alice.ask("PATCH", path, {"requests_per_hour": 5}).status_code == 403
     assert alice.ask("POST", "/keys", {"name": "x", "scopes": ["keys:admin"]}).status_code == 403
-    rotated = alice.ask("POST", f"{path}/rotate", {"grace_seconds": 0}).json()
+    rotated = alice.ask("POST", f"{path}/rotate", {"grace": 0}).json()
     assert statuses(world, key["api_key"], rotated["api_key"]) == [401, 200]
     assert alice.ask("DELETE", path).json()["status"] == "revoked"
     assert statuses(world, rotated["api_key"]) == [401]
@@ -71,7 +71,7 @@ def test_changes_bite_in_every_process_within_a_second(world: KeycloakWorld) -> 
         time.sleep(1.0)  # the promise is about time
         assert statuses(world, key["api_key"], token, url=other.url) == [200, 401]
         assert world.verify(key["api_key"], url=other.url).headers["x-auth-scope"] == "read"
-        rotated = api.ask("POST", f"{path}/rotate", {"grace_seconds": 2}).json()
+        rotated = api.ask("POST", f"{path}/rotate", {"grace": 2}).json()
         token = world.jwt(key)
         assert statuses(world, key["api_key"], token, rotated["api_key"], url=other.url) == [200, 200, 200]
         time.sleep(3.0)  # the grace, and the promise

@@ -61,10 +61,10 @@ async def test_suspend_and_resume(client: Client) -> None:
 async def test_rotate_keeps_the_id_and_the_old_secret_for_a_while(client: Client) -> None:
     """Both secrets work within the grace; without one the old secret is dead when the answer is there."""
     key = await issue(client)
-    rotated = document(await ask(client, "POST", f"/keys/{key['key_id']}/rotate", {"grace_seconds": 60}))
+    rotated = document(await ask(client, "POST", f"/keys/{key['key_id']}/rotate", {"grace": 60}))
     assert rotated["key_id"] == key["key_id"]
     assert [await is_good(client, each["api_key"]) for each in (key, rotated)] == [True, True]
-    last = document(await ask(client, "POST", f"/keys/{key['key_id']}/rotate", {"grace_seconds": 0}))
+    last = document(await ask(client, "POST", f"/keys/{key['key_id']}/rotate", {"grace": 0}))
     assert [await is_good(client, each["api_key"]) for each in (key, rotated, last)] == [False, False, True]
 
 
@@ -94,11 +94,18 @@ async def test_a_request_sent_twice_is_done_once(client: Client) -> None:
     other = document(await ask(client, "POST", "/keys", body, ("Idempotency-Key", "two")), 201)
     assert other["key_id"] != first["key_id"]
     path = f"/keys/{first['key_id']}/rotate"
-    rotated = document(await ask(client, "POST", path, {"grace_seconds": 60}, ("Idempotency-Key", "three")))
-    assert "api_key" not in document(
-        await ask(client, "POST", path, {"grace_seconds": 60}, ("Idempotency-Key", "three"))
-    )
+    rotated = document(await ask(client, "POST", path, {"grace": 60}, ("Idempotency-Key", "three")))
+    assert "api_key" not in document(await ask(client, "POST", path, {"grace": 60}, ("Idempotency-Key", "three")))
     assert await is_good(client, rotated["api_key"])
+
+
+@pytest.mark.parametrize("grace", ["31d", "99999h", -1, "soon", 1.5, None, "7 d", True])
+async def test_a_grace_that_is_none_is_named(client: Client, grace: object) -> None:
+    """A rotation takes seconds or a text like 7d, up to 30 days, and changes nothing for anything else."""
+    key = await issue(client)
+    answer = await ask(client, "POST", f"/keys/{key['key_id']}/rotate", {"grace": grace})
+    assert any(error["field"].startswith("grace") for error in document(answer, 422)["errors"])
+    assert await is_good(client, key["api_key"])
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ async def jwt_of(client: Client, key: dict[str, Any], scope: str) -> str:
 
 
 async def rotate(client: Client, key: dict[str, Any], **asking: Any) -> Any:  # noqa: ANN401 - JSON
-    return await ask(client, "POST", f"/keys/{key['key_id']}/rotate", {"grace_seconds": 600}, **asking)
+    return await ask(client, "POST", f"/keys/{key['key_id']}/rotate", {"grace": 600}, **asking)
 
 
 async def test_a_secret_that_was_rotated_away_gets_no_other(client: Client) -> None:

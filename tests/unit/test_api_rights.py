@@ -22,7 +22,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "issue_key": {"name": "new", "expires": "1d"},
     "issue_key_for_user": {"name": "new", "expires": "1d"},
     "change_key": {"name": "renamed"},
-    "rotate_key": {"grace_seconds": 60},
+    "rotate_key": {"grace": 60},
     "revoke_key": {},
     "report_usage": {"tokens": 1},
     "revoke_all_of_user": {},

@@ -132,7 +132,7 @@ class Alterations:
         `RequestReusedError`.
         """
         if not timedelta(0) <= grace <= MAX_GRACE:
-            raise ChangeRefusedError("a grace is 0 to 30 days")
+            raise PolicyRefusedError("a grace is 0 to 30 days", "grace")
         _, record = await self._held(key_id)
         key = self.format.generate(record.environment, key_id)
         secret = await self.prover.new_secret(key)

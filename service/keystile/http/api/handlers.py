@@ -19,6 +19,7 @@ from keystile.policy import held_scopes
 from keystile.records import RequestTag, RevocationReason, format_moment
 from keystile.restrictions import Policy
 from keystile.rights import Action
+from keystile.settings import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,7 +114,7 @@ class Handlers:
 
     async def rotate_key(self, call: Call) -> Answer:
         """See the table."""
-        grace = timedelta(seconds=call.body.grace_seconds)
+        grace = _grace(call.body.grace)
         try:
             rotated = await self._administration.rotate(call.asker, call.params["key_id"], grace, _tag_of(call))
         except RequestReusedError as done:
@@ -268,6 +269,14 @@ class Handlers:
         now = self._clock()
         document: dict[str, Any] = {"keys": [key_document(owner, record, now) for owner, record in keys]}
         return json_answer(200, document if place is None else {**document, "next_cursor": write_cursor(place)})
+
+
+def _grace(asked: int | str) -> timedelta:
+    """Return the grace that was asked for: seconds, or a text as on the command line."""
+    grace = parse_duration(str(asked))
+    if not isinstance(grace, timedelta):
+        raise PolicyRefusedError("a grace is like 0, 90s, 12h or 7d", "grace")
+    return grace
 
 
 def _policy_fields(sent: Mapping[str, Any]) -> dict[str, Any]:

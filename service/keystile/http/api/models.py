@@ -196,11 +196,17 @@ class KeyChange(PolicyFields):
     )
 
 
+Seconds = Annotated[int, Field(ge=0, le=30 * 86_400, strict=True), BeforeValidator(_whole)]
+Span = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}[smhd]?$")]
+
+
 class Rotation(_Model):
     """How a secret is replaced."""
 
-    grace_seconds: Annotated[int, Field(ge=0, le=30 * 86_400, strict=True), BeforeValidator(_whole)] = Field(
-        86_400, description="for how long the present secret still works: 0 to 30 days", examples=[3600]
+    grace: Seconds | Span = Field(
+        "1d",
+        description="for how long the present secret still works, 0 to 30 days: seconds, or a text like `12h`, `7d`",
+        examples=["7d", 3600],
     )
 
 

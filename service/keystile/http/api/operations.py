@@ -126,7 +126,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path=f"{_KEY}/rotate",
         tag="Keys",
         summary="Give a key a new secret; the present one works until the grace ends.",
-        description="The key id stays. The secret there is now works for `grace_seconds` more, one before it ends at "
+        description="The key id stays. The secret there is now works for `grace` more, one before it ends at "
         "once. The new text is shown this once.",
         action=Action.ROTATE,
         handle=Handlers.rotate_key,
