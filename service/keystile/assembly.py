@@ -38,6 +38,7 @@ from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.purging import Purger
 from keystile.authority.realm import RealmWatch
 from keystile.authority.reconciling import Reconciler
+from keystile.authority.repeats import Repeats
 from keystile.authority.rounds import Rounds
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
@@ -48,6 +49,7 @@ from keystile.expiries import cut, parse_expiry, parse_longest
 from keystile.keys import KeyFormat
 from keystile.limits import Levels
 from keystile.policy import Rules
+from keystile.restrictions import parse_tenant_defaults
 from keystile.settings import Store
 
 if TYPE_CHECKING:
@@ -120,6 +122,7 @@ class Deployment:
     lifecycle: Lifecycle
     alterations: Alterations
     administration: Administration
+    repeats: Repeats
     callers: Callers
     tokens: TokenIssuer
     auditor: Auditor
@@ -165,6 +168,7 @@ def make_rules(settings: Settings) -> Rules:
         scopes=frozenset(settings.catalogue) or None,
         scope_roles={scope: needed for scope, needed in settings.catalogue.items() if needed},
         knows_roles=settings.store is Store.KEYCLOAK,
+        tenant_defaults=parse_tenant_defaults(settings.tenant_defaults),
         levels=Levels.parse(settings.levels, settings.default_level),
         longest_life=parse_longest(settings.max_expiry),
     )
@@ -329,6 +333,7 @@ class Assembly:
                 impersonation=Impersonation(directory=self._backend.directory, auditor=self._auditor),
                 auditor=self._auditor,
             ),
+            repeats=Repeats(self._backend.leases),
             callers=Callers(
                 verifier=self._verifier,
                 jwts=jwts,

@@ -49,9 +49,19 @@ def grant(record: KeyRecord, owner: Owner, context: RequestContext) -> Grant:
 
 
 def claims_of(
-    record: KeyRecord, owner: Owner, granted: Grant, issuer: str, now: datetime, ttl: timedelta
+    record: KeyRecord,
+    owner: Owner,
+    granted: Grant,
+    issuer: str,
+    now: datetime,
+    ttl: timedelta,
+    *,
+    tenant_default: Policy | None = None,
 ) -> dict[str, Any]:
-    """Return the claims of a JWT that outlives neither *ttl* nor its key."""
+    """Return the claims of a JWT that outlives neither *ttl* nor its key.
+
+    What the key's policy does not say of what is carried, *tenant_default* says.
+    """
     issued_at = int(now.timestamp())
     if issued_at <= owner.not_before < issued_at + _CLOCKS_APART:
         issued_at = owner.not_before + 1  # this one is for after the sign-out, which kills what is of its very second
@@ -69,7 +79,7 @@ def claims_of(
     }
     if granted.scopes:
         claims["scope"] = " ".join(granted.scopes)
-    return claims | _carried(record.policy)
+    return claims | _carried(record.policy.over(tenant_default))
 
 
 def _carried(policy: Policy) -> dict[str, Any]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
+    from keystile.restrictions import Policy
+
 API_SCOPES = frozenset({"keys:read", "keys:write", "keys:admin"})
 RESERVED_SCOPES = API_SCOPES | {"introspect"}
 KEY_ADMIN = "keystile:key-admin"
@@ -38,6 +40,7 @@ class Rules:
     scopes: frozenset[str] | None = None
     scope_roles: Mapping[str, str] = field(default_factory=dict, hash=False)
     knows_roles: bool = False
+    tenant_defaults: Mapping[str, Policy] = field(default_factory=dict, hash=False)
     levels: Levels = field(default_factory=Levels)
     longest_life: timedelta | None = None
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+from keystile.errors import ConfigurationError
+
+CARRIED = ("capabilities", "max_tokens_per_request", "max_concurrent_requests")
+"""What a tenant may have defaults for: carried in the JWT, enforced by whoever reads it."""
 
 Capability = Mapping[str, Any]
 """`{"resource": …, "actions": […], "constraints": {…}}`: carried in the JWT, enforced by the service that reads it."""
@@ -86,12 +92,32 @@ class Policy:
         """Return the fields in which this policy allows more than *ceiling*."""
         return ceiling.narrows(self)
 
+    def over(self, default: Policy | None) -> Policy:
+        """Return this policy, with what it leaves open and a JWT carries taken from *default*."""
+        if default is None:
+            return self
+        own = {name: getattr(self, name) for name in CARRIED}
+        return replace(self, **{name: getattr(default, name) for name in CARRIED if own[name] in (None, ())})
+
     def changed(self, changes: Mapping[str, Any]) -> Policy:
         """Return this policy with some fields replaced."""
         return replace(self, **changes)
 
 
 _UNRESTRICTED = Policy()
+
+
+def parse_tenant_defaults(text: str) -> dict[str, Policy]:
+    """Read `{"tenant": {"max_tokens_per_request": 8000, …}}`, "" for none; raises `ConfigurationError`."""
+    try:
+        document = json.loads(text) if text else {}
+        defaults = {str(tenant): Policy.from_document(fields) for tenant, fields in document.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigurationError("this is a JSON object of policies by tenant") from error
+    beyond = {name for default in defaults.values() for name in default.to_document()} - set(CARRIED)
+    if beyond:
+        raise ConfigurationError(f"a tenant has defaults for {', '.join(CARRIED)} alone, not for {min(beyond)}")
+    return defaults
 
 
 def _strings(value: object) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from keystile.expiries import parse_expiry, parse_longest
 from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Peppers
+from keystile.restrictions import parse_tenant_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,6 +104,7 @@ class Settings(BaseSettings):
     older_hmac_secret: SecretStr | None = Field(None, description="secret of their `cacheHash`")
     older_bcrypt_records: int = Field(500, ge=0, le=5000, description="older records matched by bcrypt alone")
     default_expiry: str = Field("1y", description="life of a key where none is asked: `90d`, `1y`, `never`")
+    tenant_defaults: str = Field("", description="JSON: what JWTs of a tenant carry where the key says nothing")
     max_expiry: str = Field("never", description="longest life a key may be given: `90d`, `1y`; `never`: any")
     max_keys_per_owner: int = Field(5, ge=1, le=50, description="live keys of one owner, at most 50")
     cache_ttl: Duration = Field(timedelta(minutes=15), description="longest use of a verdict")
@@ -242,6 +244,7 @@ class Settings(BaseSettings):
             ("BRAND", lambda: check_brand(self.brand)),
             ("PEPPERS", lambda: Peppers.parse(self.peppers.get_secret_value()) if self.peppers else None),
             ("DEFAULT_EXPIRY", lambda: parse_expiry(self.default_expiry, datetime.now(UTC))),
+            ("TENANT_DEFAULTS", lambda: parse_tenant_defaults(self.tenant_defaults)),
             ("MAX_EXPIRY", lambda: parse_longest(self.max_expiry)),
             ("SCOPES", self._check_scopes),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),

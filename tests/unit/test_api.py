@@ -243,6 +243,26 @@ async def test_use_and_events_are_told(client: Client) -> None:
     assert (await ask(client, "GET", f"{path}/usage", query="days=0")).status == 422
 
 
+async def test_a_request_is_known_whoever_it_is_about(client: Client) -> None:
+    """The same Idempotency-Key for another owner is another request; use reported twice counts once."""
+    one, again = ("Idempotency-Key", "one"), ("Idempotency-Key", "two")
+    key = document(await ask(client, "POST", "/keys", {"owner": "alice", "name": "x"}, one), 201)
+    assert (await ask(client, "POST", "/keys", {"owner": "bob", "name": "x"}, one)).status == 422
+    path = f"/keys/{key['key_id']}/usage"
+    for _ in range(2):
+        assert (await ask(client, "POST", path, {"cost_cents": 7}, again)).status == 204
+    assert (await ask(client, "POST", path, {"cost_cents": 8}, again)).status == 422
+
+
+async def test_a_request_that_failed_may_be_sent_again(client: Client) -> None:
+    """What was refused was not done: sent again under the same name it is tried anew."""
+    named, body = ("Idempotency-Key", "one"), {"owner": "alice", "name": "sixth"}
+    keys = [await issue(client) for _ in range(5)]
+    assert (await ask(client, "POST", "/keys", body, named)).status == 409
+    document(await ask(client, "DELETE", f"/keys/{keys[0]['key_id']}"))
+    document(await ask(client, "POST", "/keys", body, named), 201)
+
+
 async def test_a_key_tells_its_last_use(client: Client) -> None:
     """Whoever looks at a key sees when and from where it was used; one that never was has no such fields."""
     key = await issue(client)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystile.claims import Grant, check_claims, claims_of, grant, parse_scope
-from keystile.errors import PolicyRefusedError, RequestError
+from keystile.errors import ConfigurationError, PolicyRefusedError, RequestError
 from keystile.policy import RESERVED_SCOPES
-from keystile.restrictions import Policy
+from keystile.restrictions import Policy, parse_tenant_defaults
 from unit.builders import DEFAULT_AUDIENCE, ISSUER, NOW, a_record, an_owner, asked, rules
 
 TTL = timedelta(minutes=5)
@@ -54,6 +54,24 @@ def test_what_services_enforce_is_carried() -> None:
     assert (said["projects"], said["tenant"], said["capabilities"]) == (["p"], "acme", [can])
     assert said["constraints"] == {"max_tokens_per_request": 8, "max_concurrent_requests": 2}
     assert not {"projects", "tenant", "capabilities", "constraints"} & claims().keys()
+
+
+def test_a_tenant_gives_what_its_key_leaves_open() -> None:
+    """Defaults of a tenant are carried under the key's own, which win, a zero too."""
+    defaults = parse_tenant_defaults('{"acme": {"max_tokens_per_request": 8, "max_concurrent_requests": 2}}')
+    record = a_record(policy=Policy(tenant="acme", max_tokens_per_request=0))
+    granted = Grant(DEFAULT_AUDIENCE, ())
+    said = claims_of(record, an_owner(), granted, ISSUER, NOW, TTL, tenant_default=defaults["acme"])
+    assert said["constraints"] == {"max_tokens_per_request": 0, "max_concurrent_requests": 2}
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"acme": 1}', '{"acme": {"scopes": ["a"]}}', '{"acme": {"colour": "red"}}']
+)
+def test_defaults_that_are_none_are_refused(text: str) -> None:
+    """What a tenant cannot have a default for is said at start-up."""
+    with pytest.raises(ConfigurationError):
+        parse_tenant_defaults(text)
 
 
 def test_a_policy_that_no_header_could_carry_is_refused() -> None:

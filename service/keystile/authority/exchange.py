@@ -38,7 +38,15 @@ class Exchange:
     async def mint(self, verdict: Verdict, context: RequestContext) -> Minted:
         """Return a fresh JWT. Raises `CannotTellError` where its signer is out of reach."""
         granted = grant(verdict.record, verdict.owner, context)
-        claims = claims_of(verdict.record, verdict.owner, granted, self.tokens.issuer, self.clock(), self.ttl)
+        claims = claims_of(
+            verdict.record,
+            verdict.owner,
+            granted,
+            self.tokens.issuer,
+            self.clock(),
+            self.ttl,
+            tenant_default=context.rules.tenant_defaults.get(verdict.record.policy.tenant),
+        )
         life = claims["exp"] - claims["iat"]
         return Minted(await self.tokens.mint(claims), granted, life, claims["iat"] + life / 2)
 

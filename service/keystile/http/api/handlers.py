@@ -115,8 +115,10 @@ class Handlers:
     async def rotate_key(self, call: Call) -> Answer:
         """See the table."""
         grace = _grace(call.body.grace)
+        tag = _tag_of(call)
         try:
-            rotated = await self._administration.rotate(call.asker, call.params["key_id"], grace, _tag_of(call))
+            async with self._deployment.repeats.once(tag):
+                rotated = await self._administration.rotate(call.asker, call.params["key_id"], grace, tag)
         except RequestReusedError as done:
             return await self._done_before(call, done, Action.ROTATE)
         # The one moment the holder gets it.
@@ -152,9 +154,14 @@ class Handlers:
         """See the table."""
         owner, record = await self._administration.show(call.asker, call.params["key_id"], Action.REPORT_USAGE)
         reported = Reported(**call.body.model_dump())
-        self._deployment.recorder.report(record.key_id, reported)
-        if reported.cost_cents:
-            await self._deployment.metering.charge(record, owner, reported.cost_cents)
+        try:
+            async with self._deployment.repeats.once(_tag_of(call)) as first:
+                if first and reported.cost_cents:
+                    await self._deployment.metering.charge(record, owner, reported.cost_cents)
+                if first:
+                    self._deployment.recorder.report(record.key_id, reported)
+        except RequestReusedError as other:
+            raise RequestError("invalid_request", str(other), status=422) from other
         return Answer(204, NO_STORE)
 
     async def list_events(self, call: Call) -> Answer:
@@ -197,7 +204,8 @@ class Handlers:
             tag=_tag_of(call),
         )
         try:
-            issued = await self._administration.issue(call.asker, request, _policy_fields(sent))
+            async with self._deployment.repeats.once(request.tag):
+                issued = await self._administration.issue(call.asker, request, _policy_fields(sent))
         except RequestReusedError as done:
             return await self._done_before(call, done, Action.ISSUE)
         # The one moment the holder gets it.

@@ -176,6 +176,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=models.ReportedUse,
         answers={204: None},
         refusals=(404,),
+        headers=("Idempotency-Key",),
     ),
     Operation(
         name="list_events",
