@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 from stack import KeystileServer
 from stories.api import PASSWORD, by_admin_key, signed_in
 from stories.world import until
+from unit.test_api_rights import BODIES, EVERYTHING, IN_ORDER, OF_NOBODY
 
 if TYPE_CHECKING:
+    from keystile.http.api.operation import Operation
     from stories.api import Api
     from stories.keycloak_world import KeycloakWorld
 
@@ -148,3 +151,29 @@ def _shown_as(api: Api, path: str, status: str) -> None:
         lambda answer: answer.status_code == 200 and answer.json()["status"] == status,
         (200, 503),
     )
+
+
+def test_every_route_for_people(world: KeycloakWorld) -> None:
+    """Who signs in may do everything with keys of its own, and nothing with others' unless it is a key admin."""
+    for roles, allowed in (((), OF_NOBODY), (("key-admin",), EVERYTHING)):
+        username = add_person(world, *roles)
+        api = signed_in(world, username)
+        for owner, may in ((world.add_user(), allowed), (username, EVERYTHING)):
+            target = by_admin_key(world).issue(owner=owner, expires="30d") if owner != username else api.issue()
+            for operation in IN_ORDER:
+                status = _walk(world, api, operation, target)
+                wanted = (200, 201, 204) if operation.name in may else (403, 404)
+                assert status in wanted, (roles, owner == username, operation.name, status)
+
+
+def _walk(world: KeycloakWorld, api: Api, operation: Operation, target: dict[str, Any]) -> int:
+    """Ask for *operation* on that key, or on its owner; return the status."""
+    path = operation.path.replace("{key_id}", target["key_id"]).replace("{user_id}", target["owner_id"])
+    body = BODIES.get(operation.name)
+    if operation.name == "issue_key":
+        body = {**(body or {}), "owner": target["owner"]}
+    if operation.name == "resume_key":  # what an administrator suspended, its owner could not resume
+        by_itself = api.ask("POST", f"/keys/{target['key_id']}/suspend").status_code
+        if by_itself != HTTPStatus.OK:
+            by_admin_key(world).ask("POST", f"/keys/{target['key_id']}/suspend")
+    return api.ask(operation.method, path, body).status_code
