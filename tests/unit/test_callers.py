@@ -105,16 +105,16 @@ async def test_key_is_what_its_scopes_say(world: World, scopes: tuple[str, ...],
     """A key, and a JWT of it for this API, may what its `keys:` scopes say, within the key's own record."""
     issued = await issue(world, *scopes)
     named = tuple(scope for scope in scopes if scope.startswith("keys:"))
-    for kind, text in (
-        (CallerKind.KEY, issued.key.reveal()),
-        (CallerKind.JWT, await jwt_of(world, issued, *named)),
+    for kind, text, held in (
+        (CallerKind.KEY, issued.key.reveal(), scopes),
+        (CallerKind.JWT, await jwt_of(world, issued, *named), named),
     ):
         caller = await identify(world, text)
         assert (caller.kind, caller.roles) == (kind, roles)
         assert (caller.subject, caller.username) == (issued.owner.id, "alice")
         assert caller.actor == f"key:{issued.record.key_id}"
         assert caller.ceiling is not None
-        assert caller.ceiling.policy == issued.record.policy
+        assert caller.ceiling.policy == issued.record.policy.changed({"scopes": held})
 
 
 async def test_jwt_is_less_than_its_key(world: World) -> None:
