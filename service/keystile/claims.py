@@ -79,7 +79,9 @@ def claims_of(
     }
     if granted.scopes:
         claims["scope"] = " ".join(granted.scopes)
-    return claims | _carried(record.policy.over(tenant_default))
+    if record.policy.carries:
+        claims |= _carried(record.policy.over(tenant_default))
+    return claims
 
 
 def _carried(policy: Policy) -> dict[str, Any]:

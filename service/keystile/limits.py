@@ -130,6 +130,8 @@ class Levels:
     def buckets_of(self, record: KeyRecord, owner: Owner) -> tuple[Bucket, ...]:
         """Return where a request of this key counts: none if it has no limits."""
         policy = record.policy
+        if not policy.is_limited and not self.default:
+            return ()  # as most keys are: asked on every exchange
         buckets = []
         level = self._preset(policy.level or self.default)
         if level is not None and level.quotas:

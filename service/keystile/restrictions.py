@@ -48,6 +48,23 @@ class Policy:
     max_concurrent_requests: int | None = None
 
     @property
+    def is_limited(self) -> bool:
+        """Tell whether this key has numbers of its own, or a level."""
+        return bool(self.level) or not (
+            self.requests_per_hour is None
+            and self.requests_per_day is None
+            and self.requests_per_month is None
+            and self.cost_cents_per_month is None
+        )
+
+    @property
+    def carries(self) -> bool:
+        """Tell whether a JWT has anything to tell of this policy beside its scopes."""
+        return bool(self.projects or self.tenant or self.capabilities) or not (
+            self.max_tokens_per_request is None and self.max_concurrent_requests is None
+        )
+
+    @property
     def has_endpoints(self) -> bool:
         """Tell whether the request's method and path matter."""
         return bool(self.allowed_endpoints or self.blocked_endpoints)
