@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keystile.errors import RecordTooLargeError
-from keystile.restrictions import Policy
+from keystile.restrictions import Policy, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -305,6 +305,7 @@ class KeyRecord:
             earlier=tuple(EarlierSecret(gen=each.gen, ends_at=each.ends_at) for each in self.earlier),
             requests=(),
             older_hash=None,
+            policy=shared(self.policy),
         )
 
     def check_room(self) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import Any
 
 from keystile.errors import ConfigurationError
@@ -122,6 +123,16 @@ class Policy:
 
 
 _UNRESTRICTED = Policy()
+
+
+def shared(policy: Policy) -> Policy:
+    """Return one object for equal policies: of 100,000 verdicts that are kept most have one of a few."""
+    return policy if policy.capabilities else _shared(policy)  # which hold what cannot be hashed
+
+
+@lru_cache(maxsize=1024)
+def _shared(policy: Policy) -> Policy:
+    return policy
 
 
 def parse_tenant_defaults(text: str) -> dict[str, Policy]:
