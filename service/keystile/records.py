@@ -300,6 +300,7 @@ class KeyRecord:
             digest_pepper="",
             stamp_pepper="",
             issued_by="",
+            rotated_by="",
             suspended_by="",
             issued_at=_UNTOLD,
             earlier=tuple(EarlierSecret(gen=each.gen, ends_at=each.ends_at) for each in self.earlier),
