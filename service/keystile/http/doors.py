@@ -16,7 +16,7 @@ from keystile.errors import (
     RequestError,
     TooManyFailuresError,
 )
-from keystile.http.asgi import Answer, Header, header, json_answer
+from keystile.http.asgi import Answer, Header, json_answer
 from keystile.keys import holds_credential
 from keystile.policy import RequestContext
 
@@ -52,6 +52,12 @@ class Contexts:
     def of(self, scope: Scope, door: str, **asked: object) -> RequestContext:
         """Return the context of the request in *scope* at that door, with what it asks for."""
         client = self._client(scope)
+        given = agent = b""
+        for name, value in scope["headers"]:
+            if name == b"user-agent":
+                agent = agent or value
+            elif name == b"x-request-id":
+                given = given or value
         return RequestContext(
             rules=self._rules,
             door=door,
@@ -59,8 +65,8 @@ class Contexts:
             method=scope["method"],
             path=scope["path"],
             facts=self._forwarding.facts(scope, client) if client.behind else None,
-            user_agent=(header(scope, b"user-agent") or b"").decode("latin-1"),
-            request_id=self._request_id(scope),
+            user_agent=agent.decode("latin-1"),
+            request_id=self._request_id(given),
             **asked,  # type: ignore[arg-type]  # the callers name fields
         )
 
@@ -72,9 +78,8 @@ class Contexts:
         peer = scope.get("client") or ("", 0)
         return self._addresses.of(peer[0], scope["headers"])
 
-    def _request_id(self, scope: Scope) -> str:
+    def _request_id(self, given: bytes) -> str:
         """Return the caller's `X-Request-Id` if it is harmless, else one of our own: unique, and no secret."""
-        given = header(scope, b"x-request-id")
         if given and _REQUEST_ID.fullmatch(given) and not holds_credential(given.decode()):
             return given.decode()
         return next(self._ids)
