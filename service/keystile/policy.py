@@ -124,6 +124,8 @@ def may_be_listed(audience: str, rules: Rules) -> bool:
 
 def held_scopes(record: KeyRecord, owner: Owner, rules: Rules) -> tuple[str, ...]:
     """Return the scopes this key still holds, reserved ones included: without those its owner may not have now."""
+    if rules.scopes is None and not rules.knows_roles:
+        return record.policy.scopes
     return tuple(
         scope
         for scope in record.policy.scopes
