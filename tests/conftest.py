@@ -1,4 +1,4 @@
-"""Fixtures on real servers, for every test; the tests marked `last` run after all others."""
+"""Fixtures on real servers and files, for every test; the tests marked `last` run after all others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-pytest_plugins = ["contracts.redis_fixtures", "contracts.keycloak_fixtures"]
+pytest_plugins = ["contracts.redis_fixtures", "contracts.keycloak_fixtures", "contracts.sqlite_fixtures"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -300,17 +300,7 @@ class Assembly:
             clock=now,
             max_keys_per_owner=self._settings.max_keys_per_owner,
         )
-        alterations = Alterations(
-            directory=self._backend.directory,
-            memory=self._memory,
-            stops=self._stops,
-            format=self._format,
-            prover=self._prover,
-            auditor=self._auditor,
-            rules=self._rules,
-            clock=now,
-            max_keys_per_owner=self._settings.max_keys_per_owner,
-        )
+        alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
         return Deployment(
             settings=self._settings,
             rules=self._rules,

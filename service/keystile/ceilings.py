@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keystile.errors import RightsError
-from keystile.restrictions import Policy
+from keystile.restrictions import OWN_LIMITS, Policy
 from keystile.rights import Role
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord
     from keystile.rights import Caller
 
-_NUMBERS = ("requests_per_hour", "requests_per_day", "requests_per_month", "cost_cents_per_month")
 _NONE_BY_DEFAULT = {"scopes": (), "audiences": ()}  # of these a key has none unless some are asked for
 
 
@@ -32,8 +31,8 @@ def inherited(caller: Caller, tenant: str = "") -> Policy:
 
 def check_may_issue(caller: Caller) -> None:
     """Raise a `RightsError` if the key that calls has numbers of its own: each key it issued would have them anew."""
-    if caller.ceiling is not None and any(getattr(caller.ceiling.policy, name) is not None for name in _NUMBERS):
-        raise RightsError("a key with limits of its own issues no keys", fields=_NUMBERS)
+    if caller.ceiling is not None and caller.ceiling.policy.has_own_limits:
+        raise RightsError("a key with limits of its own issues no keys", fields=OWN_LIMITS)
 
 
 def check_within(

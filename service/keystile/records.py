@@ -244,7 +244,7 @@ class KeyRecord:
         """Return this key with a new secret, got by *by*; the one it had is good until *ends_at*, any before ended."""
         replaced = EarlierSecret(
             gen=self.gen + 1,
-            ends_at=ends_at if self.expires_at is None else min(ends_at, self.expires_at),
+            ends_at=self._within_life(ends_at),
             digest=self.digest,
             digest_pepper=self.digest_pepper,
             stamp_pepper=self.stamp_pepper,
@@ -280,8 +280,10 @@ class KeyRecord:
 
     def seen_by(self, secret: EarlierSecret) -> KeyRecord:
         """Return this record as an earlier secret may use it: not beyond its end, and with JWTs that end with it."""
-        expires_at = secret.ends_at if self.expires_at is None else min(secret.ends_at, self.expires_at)
-        return replace(self, gen=secret.gen, expires_at=expires_at)
+        return replace(self, gen=secret.gen, expires_at=self._within_life(secret.ends_at))
+
+    def _within_life(self, moment: datetime) -> datetime:
+        return moment if self.expires_at is None else min(moment, self.expires_at)
 
     def _raised(self, gen: int) -> KeyRecord:
         """Return this record with what the latest earlier secret gives raised to *gen*: a kill of what was spares it.
@@ -442,6 +444,10 @@ class Owner:
     def record(self, key_id: str) -> KeyRecord | None:
         """Return the record of that key, if this owner has it."""
         return next((record for record in self.records if record.key_id == key_id), None)
+
+    def by_age(self) -> tuple[KeyRecord, ...]:
+        """Return the records, that of the oldest key first."""
+        return tuple(sorted(self.records, key=lambda record: (record.issued_at, record.key_id)))
 
     def live(self, now: datetime) -> int:
         """Count the live keys."""

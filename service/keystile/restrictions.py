@@ -11,6 +11,9 @@ from typing import Any
 
 from keystile.errors import ConfigurationError
 
+OWN_LIMITS = ("requests_per_hour", "requests_per_day", "requests_per_month", "cost_cents_per_month")
+"""The limits of a key alone."""
+
 CARRIED = ("capabilities", "max_tokens_per_request", "max_concurrent_requests")
 """What a tenant may have defaults for: carried in the JWT, enforced by whoever reads it."""
 
@@ -51,7 +54,12 @@ class Policy:
     @property
     def is_limited(self) -> bool:
         """Tell whether this key has numbers of its own, or a level."""
-        return bool(self.level) or not (
+        return bool(self.level) or self.has_own_limits
+
+    @property
+    def has_own_limits(self) -> bool:
+        """Tell whether this key has a limit of its own: one of `OWN_LIMITS`."""
+        return not (
             self.requests_per_hour is None
             and self.requests_per_day is None
             and self.requests_per_month is None

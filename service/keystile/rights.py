@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from keystile.policy import RESERVED_SCOPES
-from keystile.restrictions import Policy
+from keystile.restrictions import OWN_LIMITS, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,18 +18,7 @@ if TYPE_CHECKING:
 RESERVED = "reserved_scopes"
 """Stands among the names of a policy's fields for the reserved ones among its scopes."""
 
-ADMIN_FIELDS = frozenset(
-    {
-        "level",
-        "tenant",
-        "requests_per_hour",
-        "requests_per_day",
-        "requests_per_month",
-        "cost_cents_per_month",
-        "may_act",
-        RESERVED,
-    }
-)
+ADMIN_FIELDS = frozenset({"level", "tenant", *OWN_LIMITS, "may_act", RESERVED})
 """What an owner may not set on its own keys, not even to less."""
 
 

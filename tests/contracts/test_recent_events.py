@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from contracts.examples import PEPPERS
 from keystile.adapters.redis.events import RedisRecentEvents
-from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.events import SqliteRecentEvents
 from keystile.ports import AuditEvent, EventPage, KeptEvent, RecentEvents
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 KEY, OTHER = "k3v9x0q2m7ab", "k3v9x0q2m7ac"
 NOW = time.time()
@@ -23,14 +17,6 @@ NOW = time.time()
 
 def unexpected(word: str) -> None:
     pytest.fail(word)
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = SqliteDatabase(tmp_path / "keystile.db")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -9,14 +9,12 @@ import pytest
 
 from contracts.examples import PEPPERS
 from keystile.adapters.redis.usage import RedisUsageStore
-from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.usage import SqliteUsageStore
 from keystile.ports import UsageBatch, UsageStore
 from keystile.usage import MOST, OTHERS, DayCounts, LastUse, LastUses, Totals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from keystile.adapters.redis.link import RedisLink
 
@@ -24,14 +22,6 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TODAY, YESTERDAY = NOW.date(), NOW.date() - timedelta(days=1)
 KEY, OTHER = "k3v9x0q2m7ab", "k3v9x0q2m7ac"
 AT = NOW.timestamp()
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    database = SqliteDatabase(tmp_path / "keystile.db")
-    await database.open()
-    yield database
-    await database.close()
 
 
 @pytest.fixture(params=["sqlite", "redis"])

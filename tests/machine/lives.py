@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from keystile.authority.alterations import Wanted
 from keystile.authority.lifecycle import KeyRequest
 from keystile.errors import ChangeRefusedError, KeyUnknownError, RecordTooLargeError
-from keystile.records import MAX_TEXT, KeyRecord, RevocationReason, Status
+from keystile.records import MAX_TEXT, MAX_TOMBSTONES, KeyRecord, RevocationReason, Status
 from keystile.restrictions import Policy
 from machine.model import Key, Model
 from machine.stand import MOST_LIVE
@@ -223,9 +223,9 @@ class KeyLives(RuleBasedStateMachine):
         for record in owner.records:
             _check_size(record)
             _check_record(record, mine[record.key_id], now)
-        assert {key_id for key_id in mine if self.model.is_live(key_id, now)} <= {
-            record.key_id for record in owner.records
-        }
+        gone = mine.keys() - {record.key_id for record in owner.records}
+        assert not any(self.model.is_live(key_id, now) for key_id in gone)
+        assert not gone or sum(record.is_dead for record in owner.records) == MAX_TOMBSTONES
 
     def _rotate(self, place: int, which: int, grace: float) -> None:
         key_id, now = self._key(which), self.stand.now

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 ADMIN_KEY = "an-admin-key-of-more-than-32-characters"
 ADMIN = bearer(ADMIN_KEY)
 BASE = "/sts/api/v1"
+API = f"http://127.0.0.1:8400{BASE}"
 
 
 async def ask(
@@ -41,3 +42,9 @@ async def issue(client: Client, **fields: Any) -> Any:  # noqa: ANN401 - JSON
 
 async def is_good(client: Client, api_key: str) -> bool:
     return (await client.verify(bearer(api_key))).status == 200
+
+
+async def jwt_of(client: Client, key: dict[str, Any], scope: str) -> str:
+    """Return a JWT for the management API by that key."""
+    answer = await client.token(client_id=key["key_id"], client_secret=key["api_key"], resource=API, scope=scope)
+    return str(answer.json()["access_token"])

@@ -71,14 +71,6 @@ async def alter(world: World, issued: IssuedKey, **policy: Any) -> KeyRecord:  #
     return record
 
 
-async def stored(world: World, issued: IssuedKey) -> KeyRecord:
-    owner = await world.store.owner(issued.owner.id)
-    assert owner is not None
-    record = owner.record(issued.record.key_id)
-    assert record is not None
-    return record
-
-
 async def test_suspended_key_and_its_jwts_are_refused_until_resumed(world: World) -> None:
     """Suspending bites on key and JWTs; resuming brings the key back, and not the JWTs from before."""
     issued = await world.issue()
@@ -119,7 +111,7 @@ async def test_suspension_without_the_directory_is_written_when_it_answers(world
     world.directory.down = False
     await world.here.lifecycle.stops.finish_journal()
     await world.pass_time(0.1)
-    assert (await stored(world, issued)).status is Status.SUSPENDED
+    assert (await world.stored(issued)).status is Status.SUSPENDED
     assert await refusal(world, issued.key) is Reason.SUSPENDED
     await resume(world, issued)
     assert (await world.verify(issued.key)).record.status is Status.ACTIVE
@@ -173,7 +165,7 @@ async def test_at_most_two_ended_secrets_are_remembered(world: World) -> None:
     """A record does not grow with its rotations, and forgets no secret that still works."""
     issued = await world.issue()
     keys = [issued.key] + [(await rotate(world, issued)).key for _ in range(5)]
-    assert len((await stored(world, issued)).earlier) == 3
+    assert len((await world.stored(issued)).earlier) == 3
     assert [await refusal(world, key) for key in keys[:4]] == [Reason.WRONG_SECRET] * 2 + [Reason.SECRET_ENDED] * 2
 
 
@@ -222,7 +214,7 @@ async def test_a_wider_policy_or_a_new_name_kills_nothing(world: World) -> None:
     await alter(world, issued, scopes=("read", "write"))
     await world.here.alterations.alter(issued.record.key_id, Wanted(name="desk", policy={}), by="test")
     assert await jwt_is_good(world, token)
-    record = await stored(world, issued)
+    record = await world.stored(issued)
     assert (record.name, record.gen) == ("desk", issued.record.gen + 1)
 
 
@@ -265,7 +257,7 @@ async def test_undone_suspension_is_written_again(world: World) -> None:
     await world.here.follower.announce(_touch(issued))
     assert await refusal(world, issued.key) is Reason.CHANGE_UNDONE
     await world.settle()
-    assert (await stored(world, issued)).status is Status.SUSPENDED
+    assert (await world.stored(issued)).status is Status.SUSPENDED
     await resume(world, issued)
     assert (await world.verify(issued.key)).record.status is Status.ACTIVE
 
@@ -285,7 +277,7 @@ async def test_resume_counts_live_keys(world: World) -> None:
     """Who has issued others meanwhile up to the bound revokes one first."""
     issued = await world.issue()
     await suspend(world, issued)
-    bounded = replace(world.here.alterations, max_keys_per_owner=1)
+    bounded = replace(world.here.alterations, lifecycle=replace(world.here.lifecycle, max_keys_per_owner=1))
     await bounded.resume(issued.record.key_id, by="test")
     await suspend(world, issued)
     await world.issue()
@@ -297,11 +289,11 @@ async def test_a_key_whose_record_is_full_is_suspended_and_resumed(world: World)
     """However large a policy was taken, its key comes back from a suspension; what is kept free for that stays free."""
     issued = await world.issue()
     await fill(world, issued)
-    assert len((await stored(world, issued)).to_text()) == MAX_TEXT - REVOKE_RESERVE
+    assert len((await world.stored(issued)).to_text()) == MAX_TEXT - REVOKE_RESERVE
     for _ in range(2):
         await suspend(world, issued)
         with pytest.raises(RecordTooLargeError):
-            await alter(world, issued, projects=(*(await stored(world, issued)).policy.projects, "p" * 40))
+            await alter(world, issued, projects=(*(await world.stored(issued)).policy.projects, "p" * 40))
         await resume(world, issued)
     assert (await world.verify(issued.key)).record.status is Status.ACTIVE
 
@@ -309,7 +301,7 @@ async def test_a_key_whose_record_is_full_is_suspended_and_resumed(world: World)
 async def fill(world: World, issued: IssuedKey) -> None:
     """Give a key a policy beside which there is room for no other character."""
     await alter(world, issued, projects=("p",))
-    room = MAX_TEXT - REVOKE_RESERVE - len((await stored(world, issued)).to_text())
+    room = MAX_TEXT - REVOKE_RESERVE - len((await world.stored(issued)).to_text())
     most, last = divmod(room - 10, 103)  # of 100 letters each, quotes and comma; the last is never too short
     await alter(world, issued, projects=("p", *["p" * 100] * most, "p" * (last + 7)))
 

@@ -12,7 +12,7 @@ import pytest
 from keystile.authority.lifecycle import KeyRequest
 from keystile.records import MAX_TOMBSTONES
 from keystile.restrictions import Policy
-from unit.managing import ADMIN_KEY, ask, document, issue
+from unit.managing import ADMIN_KEY, ask, document, issue, jwt_of
 from unit.served import bearer, prepare, serving
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from unit.served import Client, Prepared
     from unit.world import World
-
-API = "http://127.0.0.1:8400/sts/api/v1"
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +32,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 async def client(prepared: Prepared, tmp_path: Path) -> AsyncIterator[Client]:
     async with serving(prepared, tmp_path, admin_key=ADMIN_KEY, audit_log=tmp_path / "audit.log") as opened:
         yield opened
-
-
-async def jwt_of(client: Client, key: dict[str, Any], scope: str) -> str:
-    answer = await client.token(client_id=key["key_id"], client_secret=key["api_key"], resource=API, scope=scope)
-    return str(answer.json()["access_token"])
 
 
 async def rotate(client: Client, key: dict[str, Any], **asking: Any) -> Any:  # noqa: ANN401 - JSON

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from keystile.http.api.operations import OPERATIONS
-from unit.served import Answered, Client, bearer, prepare, serving
+from unit import managing
+from unit.managing import ADMIN_KEY, jwt_of
+from unit.routes import DONE, EVERYTHING, IN_ORDER, OF_NOBODY, READS, REFUSED, WRITES, request_of
+from unit.served import Client, bearer, prepare, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,25 +18,6 @@ if TYPE_CHECKING:
     from keystile.http.api.operation import Operation
     from unit.served import Prepared
 
-ADMIN_KEY = "an-admin-key-of-more-than-32-characters"
-BASE = "/sts/api/v1"
-BODIES: dict[str, dict[str, Any]] = {
-    "issue_key": {"name": "new", "expires": "1d"},
-    "issue_key_for_user": {"name": "new", "expires": "1d"},
-    "change_key": {"name": "renamed"},
-    "rotate_key": {"grace": 60},
-    "revoke_key": {},
-    "report_usage": {"tokens": 1},
-    "revoke_all_of_user": {},
-    "verify_keys": {"keys": ["mcpkey_live_short"]},
-}
-READS = {"list_keys", "show_key", "show_usage", "list_events", "list_keys_of_user", "verify_keys", "whoami"}
-WRITES = {
-    "issue_key", "change_key", "delete_key", "suspend_key", "resume_key", "rotate_key", "revoke_key", "report_usage",
-    "issue_key_for_user", "revoke_all_of_user", "whoami",
-}  # fmt: skip
-EVERYTHING = READS | WRITES
-OF_NOBODY = {"list_keys", "whoami", "verify_keys"}  # these name no key and no user
 GOOD_KEYS = ("a plain key", "a key that may introspect")
 STRANGERS = (*GOOD_KEYS, "nobody", "nonsense", "a JWT for the default audience", "revoked")
 
@@ -69,22 +52,8 @@ async def client(prepared: Prepared, tmp_path: Path) -> AsyncIterator[Client]:
         yield opened
 
 
-async def issue(client: Client, owner: str, *scopes: str, expires: str = "30d") -> dict[str, Any]:
-    body = json.dumps({"owner": owner, "name": "x", "scopes": scopes, "expires": expires}).encode()
-    answer = await client.send(
-        "POST", f"{BASE}/keys", [bearer(ADMIN_KEY), ("Content-Type", "application/json")], [body]
-    )
-    assert answer.status == 201, answer.body
-    issued: dict[str, Any] = answer.json()
-    return issued
-
-
-async def jwt_of(client: Client, key: dict[str, Any], scope: str) -> str:
-    issuer = "http://127.0.0.1:8400/sts"
-    answer = await client.token(
-        client_id=key["key_id"], client_secret=key["api_key"], resource=f"{issuer}/api/v1", scope=scope
-    )
-    return str(answer.json()["access_token"])
+async def issue(client: Client, owner: str, *scopes: str, expires: str = "30d") -> Any:  # noqa: ANN401 - JSON
+    return await managing.issue(client, owner=owner, name="x", scopes=scopes, expires=expires)
 
 
 async def credential(client: Client, who: str) -> str | None:
@@ -104,28 +73,16 @@ async def credential(client: Client, who: str) -> str | None:
     return key["api_key"] if scope == who else await jwt_of(client, key, scope)
 
 
-async def suspend(client: Client, target: dict[str, Any], who: str) -> Answered:
-    return await client.send("POST", f"{BASE}/keys/{target['key_id']}/suspend", [bearer(who)])
-
-
 async def ask(client: Client, operation: Operation, target: dict[str, Any], presented: str | None) -> int:
     """Ask for *operation* on that key, or on its owner."""
-    path = operation.path.replace("{key_id}", target["key_id"]).replace("{user_id}", target["owner"])
-    body = BODIES.get(operation.name)
-    if operation.name == "issue_key":
-        body = {**(body or {}), "owner": target["owner"]}
+    path, body = request_of(operation, target, target["owner"])
     if operation.name == "resume_key":
         for who in (presented, ADMIN_KEY):  # what an administrator suspended, an owner does not resume
-            if who is not None and (await suspend(client, target, who)).status == 200:
+            suspend = f"/keys/{target['key_id']}/suspend"
+            if who is not None and (await managing.ask(client, "POST", suspend, who=bearer(who))).status == 200:
                 break
-    headers = [] if presented is None else [bearer(presented)]
-    sent = [] if body is None else [json.dumps(body).encode()]
-    headers += [("Content-Type", "application/json")] if sent else []
-    return (await client.send(operation.method, BASE + path, headers, sent)).status
-
-
-LAST = ("revoke_key", "delete_key", "revoke_all_of_user")
-IN_ORDER = sorted(OPERATIONS, key=lambda operation: LAST.index(operation.name) if operation.name in LAST else -1)
+    who_asks = None if presented is None else bearer(presented)
+    return (await managing.ask(client, operation.method, path, body, who=who_asks)).status
 
 
 @pytest.mark.parametrize("who", EXPECTED)
@@ -137,7 +94,7 @@ async def test_every_caller_at_every_route(client: Client, who: str) -> None:
         allowed = EXPECTED[who].own if owner == "alice" else EXPECTED[who].others
         for operation in IN_ORDER:
             status = await ask(client, operation, target, presented)
-            wanted = (200, 201, 204) if operation.name in allowed else (403, 404)
+            wanted = DONE if operation.name in allowed else REFUSED
             assert status in wanted, (owner, operation.name, status)
 
 

@@ -7,12 +7,11 @@ import pytest
 
 from keystile.changes import Floor
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
-from keystile.records import KeyRecord, RevocationReason, Status
+from keystile.records import RevocationReason, Status
 from unit.builders import FORMAT, a_record, an_owner
 
 if TYPE_CHECKING:
     from keystile.adapters.memory.cache import InProcessVerdictCache
-    from keystile.authority.lifecycle import IssuedKey
     from keystile.keys import ApiKey
     from unit.world import World
 
@@ -28,21 +27,13 @@ def set_floor(world: World, key_id: str, *, gen: int, dead: bool) -> None:
     world.log.floors[key_id] = Floor(key_id=key_id, gen=gen, dead=dead, until=4e9)
 
 
-async def stored(world: World, issued: IssuedKey) -> KeyRecord:
-    owner = await world.store.owner(issued.owner.id)
-    assert owner is not None
-    record = owner.record(issued.record.key_id)
-    assert record is not None
-    return record
-
-
 async def test_record_that_came_back_from_the_dead_is_refused_and_buried_again(world: World) -> None:
     """A console page loaded before the revoke, and saved after it, does not bring the key back."""
     issued = await world.issue()
     set_floor(world, issued.record.key_id, gen=2, dead=True)
     assert await refusal(world, issued.key) is Reason.REVOKED
     await world.settle()
-    dead = await stored(world, issued)
+    dead = await world.stored(issued)
     assert (dead.status, dead.revoked_at) == (Status.REVOKED, world.time.now())
     assert dead.gen >= 2
     assert [event.event for event in world.audit.events if event.key_id == dead.key_id][-1] == "change_undone"
@@ -55,7 +46,7 @@ async def test_record_below_a_living_floor_is_refused_and_left_alone(world: Worl
     set_floor(world, issued.record.key_id, gen=2, dead=False)
     assert await refusal(world, issued.key) is Reason.CHANGE_UNDONE
     await world.settle()
-    assert await stored(world, issued) == issued.record
+    assert await world.stored(issued) == issued.record
 
 
 async def test_record_at_its_floor_is_accepted(world: World) -> None:
@@ -77,10 +68,10 @@ async def test_tombstone_is_told_as_such_and_not_written_again(world: World) -> 
     """A record that is dead already needs no burial."""
     issued = await world.issue()
     await world.here.lifecycle.revoke(issued.record.key_id, reason=RevocationReason.SUPERSEDED, revoked_by="test")
-    before = await stored(world, issued)
+    before = await world.stored(issued)
     assert await refusal(world, issued.key) is Reason.REVOKED
     await world.settle()
-    assert await stored(world, issued) == before
+    assert await world.stored(issued) == before
     assert not world.directory.writes
 
 

@@ -60,9 +60,10 @@ async def restart(world: World, side: Side) -> Side:
 
 
 def a_side(world: World, process: Process) -> Side:
+    lifecycle = replace(process.lifecycle, max_keys_per_owner=MOST_LIVE)
     return Side(
-        lifecycle=replace(process.lifecycle, max_keys_per_owner=MOST_LIVE),
-        alterations=replace(process.alterations, max_keys_per_owner=MOST_LIVE),
+        lifecycle=lifecycle,
+        alterations=replace(process.alterations, lifecycle=lifecycle),
         verifier=process.verifier,
         jwts=process.jwts,
         exchange=world.exchange,

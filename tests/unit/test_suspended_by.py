@@ -57,20 +57,12 @@ async def resume(world: World, issued: IssuedKey, actor: str) -> KeyRecord:
     return (await administration(world).resume(asker(issued, actor), issued.record.key_id))[1]
 
 
-async def stored(world: World, issued: IssuedKey) -> KeyRecord:
-    owner = await world.store.owner(issued.owner.id)
-    assert owner is not None
-    record = owner.record(issued.record.key_id)
-    assert record is not None
-    return record
-
-
 async def test_owner_resumes_what_it_suspended(world: World) -> None:
     """By hand or by one of its keys; who did it is forgotten then."""
     issued, other = await world.issue(), await world.issue()
     for actor in (OWNER, f"key:{other.record.key_id}"):
         await suspend(world, issued, actor)
-        assert (await stored(world, issued)).suspended_by == actor
+        assert (await world.stored(issued)).suspended_by == actor
         assert (await resume(world, issued, OWNER)).suspended_by == ""
 
 
@@ -82,7 +74,7 @@ async def test_owner_does_not_resume_what_an_administrator_suspended(world: Worl
         await suspend(world, issued, actor)
     with pytest.raises(RightsError, match="administrator"):
         await resume(world, issued, OWNER)
-    assert (await stored(world, issued)).status is Status.SUSPENDED
+    assert (await world.stored(issued)).status is Status.SUSPENDED
     assert (await resume(world, issued, ADMIN)).status is Status.ACTIVE
 
 
@@ -101,7 +93,7 @@ async def test_the_operator_and_tenant_administrators_resume(world: World) -> No
     assert (await resume(world, issued, TENANT_ADMIN)).status is Status.ACTIVE
     await suspend(world, issued, ADMIN)
     await world.here.alterations.resume(issued.record.key_id, by="cli:root")
-    assert (await stored(world, issued)).status is Status.ACTIVE
+    assert (await world.stored(issued)).status is Status.ACTIVE
 
 
 async def test_a_suspension_written_later_still_says_who(world: World) -> None:
@@ -113,7 +105,7 @@ async def test_a_suspension_written_later_still_says_who(world: World) -> None:
             await away.suspend(issued.record.key_id, suspended_by=actor)
         assert "alice" not in repr(await world.journal.entries())
         await world.here.lifecycle.stops.finish_journal()
-        record = await stored(world, issued)
+        record = await world.stored(issued)
         assert record.status is Status.SUSPENDED
         owner = await world.store.owner(issued.owner.id)
         assert owner is not None

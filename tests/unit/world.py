@@ -173,6 +173,17 @@ class World:
             records=TTLCache(100, 3600, self.time.ticks),
             flights=Flights(),
         )
+        lifecycle = Lifecycle(
+            directory=self.store,  # not the watched one: keys change while look-ups are held
+            follower=follower,
+            stops=stops,
+            format=key_format,
+            prover=prover,
+            auditor=auditor,
+            rules=rules(),
+            clock=self.time.now,
+            max_keys_per_owner=50,
+        )
         process = Process(
             near=near,
             memory=memory,
@@ -187,28 +198,8 @@ class World:
                 realm=self.realm,
                 admin_key=ADMIN_KEY,
             ),
-            lifecycle=Lifecycle(
-                directory=self.store,  # not the watched one: keys change while look-ups are held
-                follower=follower,
-                stops=stops,
-                format=key_format,
-                prover=prover,
-                auditor=auditor,
-                rules=rules(),
-                clock=self.time.now,
-                max_keys_per_owner=50,
-            ),
-            alterations=Alterations(
-                directory=self.store,
-                memory=memory,
-                stops=stops,
-                format=key_format,
-                prover=prover,
-                auditor=auditor,
-                rules=rules(),
-                clock=self.time.now,
-                max_keys_per_owner=50,
-            ),
+            lifecycle=lifecycle,
+            alterations=Alterations(lifecycle=lifecycle, memory=memory),
             metering=metering,
             chores=chores,
             prover=prover,
@@ -237,6 +228,14 @@ class World:
         """Put what every process counted into the store."""
         for process in self.processes:
             await process.verifier.usage.flush(self.usage)
+
+    async def stored(self, issued: IssuedKey) -> KeyRecord:
+        """Return the record of a key as the store holds it."""
+        owner = await self.store.owner(issued.owner.id)
+        assert owner is not None
+        record = owner.record(issued.record.key_id)
+        assert record is not None
+        return record
 
     async def settle(self) -> None:
         """Wait for what is done in the background."""

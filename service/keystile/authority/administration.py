@@ -103,13 +103,12 @@ class Administration:
         """Return the owner of that id, or else of that username, if the caller may do *action* to its keys."""
         owner = await self.directory.owner(user_id) if _OWNER_ID.fullmatch(user_id) else None
         owner = owner or await self.directory.owner_named(user_id)
-        if owner is None or not self._may(asker, action, owner.id, ""):
-            if owner is not None and self._may(asker, Action.SHOW, owner.id, ""):
-                _refuse(action)
-            if not allows(asker.caller, action, Relation.ANY):
-                _refuse(action)
-            raise OwnerUnknownError("there is no such user")
-        return owner
+        if owner is not None and self._may(asker, action, owner.id, ""):
+            return owner
+        is_seen = owner is not None and self._may(asker, Action.SHOW, owner.id, "")
+        if is_seen or not allows(asker.caller, action, Relation.ANY):
+            _refuse(action)
+        raise OwnerUnknownError("there is no such user")
 
     async def page(self, asker: Asker, start: Place, limit: int, fits: Fits, username: str | None = None) -> Page:
         """Return up to *limit* keys the caller may list and that *fits*, and where the next page begins.
@@ -143,7 +142,7 @@ class Administration:
     def _cut(self, asker: Asker, place: Place, owners: Sequence[Owner], after: str, limit: int, fits: Fits) -> Page:
         """Return up to *limit* keys of one page of owners, and where to go on: in it, *after* it, or nowhere."""
         fresh = [owner for owner in owners if _mark(owner) not in place.seen]
-        keys = [(owner, record) for owner in fresh for record in _in_order(owner)]
+        keys = [(owner, record) for owner in fresh for record in owner.by_age()]
         found: list[tuple[Owner, KeyRecord]] = []
         for number, (owner, record) in enumerate(keys[place.skip :], place.skip + 1):
             if self._may(asker, Action.LIST, owner.id, record.policy.tenant) and fits(owner, record):
@@ -273,7 +272,7 @@ class Administration:
         if self._may(asker, action, owner.id, record.policy.tenant):
             return
         if not self._may(asker, Action.SHOW, owner.id, record.policy.tenant):
-            self._audit_unseen(asker, action, owner, record)
+            self._audit_unseen(action, owner, record)
             raise KeyUnknownError(f"there is no key with the id {record.key_id}")
         _refuse(action)
 
@@ -288,7 +287,7 @@ class Administration:
             names = ", ".join(sorted(denied))
             raise RightsError(f"not for this caller to set, or to set to more: {names}", fields=denied)
 
-    def _audit_unseen(self, asker: Asker, action: Action, owner: Owner, record: KeyRecord) -> None:
+    def _audit_unseen(self, action: Action, owner: Owner, record: KeyRecord) -> None:
         """Audit that a key was asked for whose existence is not told: the caller hears that there is none."""
         self.auditor.changed(
             AuditEvent(
@@ -297,10 +296,7 @@ class Administration:
                 key_id=record.key_id,
                 owner=owner.username,
                 tenant=record.policy.tenant or None,
-                actor=asker.caller.actor,
-                address=asker.context.address or None,
                 reason="unseen",
-                request_id=asker.context.request_id or None,
                 detail={"action": action.value},
             )
         )
@@ -308,10 +304,6 @@ class Administration:
 
 def _refuse(action: Action) -> NoReturn:
     raise RightsError(f"this caller may not {action.value.replace('_', ' ')} here")
-
-
-def _in_order(owner: Owner) -> list[KeyRecord]:
-    return sorted(owner.records, key=lambda record: (record.issued_at, record.key_id))
 
 
 def _mark(owner: Owner) -> str:

@@ -9,20 +9,15 @@ from typing import TYPE_CHECKING, Any
 from keystile.authority.lifecycle import check_life, check_not_done, check_wanted
 from keystile.changes import changes_of
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, PolicyRefusedError, TooManyKeysError
-from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from keystile.authority.auditing import Auditor
+    from keystile.authority.lifecycle import Lifecycle
     from keystile.authority.memory import ChangeMemory
-    from keystile.authority.proof import Prover
-    from keystile.authority.stops import Stops
-    from keystile.keys import ApiKey, KeyFormat
-    from keystile.policy import Rules
-    from keystile.ports import Clock, Directory
+    from keystile.keys import ApiKey
     from keystile.records import Owner, RequestTag
 
     Check = Callable[[Owner, KeyRecord], None]
@@ -66,22 +61,15 @@ def nothing_to_check(_owner: Owner, _record: KeyRecord) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Alterations:
-    """Alters keys in the directory, then says so in the change log.
+    """Alters keys where *lifecycle* issued them, then says so in the change log.
 
     Every method takes *by*, who asked, and *check*, which sees owner and record as they are when they are written and
     may raise. Raises `KeyUnknownError`, another `ChangeRefusedError`, or `CannotTellError` while directory or lock are
     away. What is written is done: if the log cannot be told, the record and the directory's events tell it.
     """
 
-    directory: Directory
+    lifecycle: Lifecycle
     memory: ChangeMemory
-    stops: Stops
-    format: KeyFormat
-    prover: Prover
-    auditor: Auditor
-    rules: Rules
-    clock: Clock
-    max_keys_per_owner: int
 
     async def resume(self, key_id: str, *, by: str, check: Check = nothing_to_check) -> tuple[Owner, KeyRecord]:
         """Make a suspended key active again; JWTs from before the suspension stay dead."""
@@ -89,13 +77,13 @@ class Alterations:
         def change(owner: Owner, record: KeyRecord) -> KeyRecord:
             if record.status is Status.ACTIVE:
                 return record
-            others = owner.live(self.clock()) - record.is_live(self.clock())
-            if others >= self.max_keys_per_owner:
+            others = owner.live(self._now()) - record.is_live(self._now())
+            if others >= self.lifecycle.max_keys_per_owner:
                 raise TooManyKeysError(f"{owner.username} holds {others} other live keys: revoke one first")
             return record.resumed()
 
         owner, _, after = await self._alter(key_id, change, check)
-        self._audit("key_resumed", owner, after, by)
+        self.lifecycle.audit("key_resumed", owner, after, by)
         return owner, after
 
     async def alter(
@@ -105,16 +93,16 @@ class Alterations:
 
         def change(_owner: Owner, record: KeyRecord) -> KeyRecord:
             after = wanted.applied_to(record)
-            check_wanted(after.name, after.policy, self.rules)
-            if wanted.expires and after.is_expired(self.clock()):
+            check_wanted(after.name, after.policy, self.lifecycle.rules)
+            if wanted.expires and after.is_expired(self._now()):
                 raise PolicyRefusedError("the key would have expired already: revoke it instead", "expires")
             if wanted.expires:
-                check_life(after.expires_at, self.rules, self.clock())
+                check_life(after.expires_at, self.lifecycle.rules, self._now())
             after.check_room()
             return after
 
         owner, before, after = await self._alter(key_id, change, check)
-        self._audit("key_changed", owner, after, by, fields=sorted(_differences(before, after)))
+        self.lifecycle.audit("key_changed", owner, after, by, fields=sorted(_differences(before, after)))
         return owner, after
 
     async def rotate(
@@ -134,13 +122,13 @@ class Alterations:
         if not timedelta(0) <= grace <= MAX_GRACE:
             raise PolicyRefusedError("a grace is 0 to 30 days", "grace")
         _, record = await self._held(key_id)
-        key = self.format.generate(record.environment, key_id)
-        secret = await self.prover.new_secret(key)
-        ends_at = (self.clock() + (grace or _HANDOVER)).replace(microsecond=0)
+        key = self.lifecycle.format.generate(record.environment, key_id)
+        secret = await self.lifecycle.prover.new_secret(key)
+        ends_at = (self._now() + (grace or _HANDOVER)).replace(microsecond=0)
 
         def check_first(owner: Owner, record: KeyRecord) -> None:
             if record.digest != secret.digest:  # else it is written, and asked for once more: the answer had been lost
-                check_not_done([record], tag, self.clock())
+                check_not_done([record], tag, self._now())
             check(owner, record)
 
         def change(_owner: Owner, record: KeyRecord) -> KeyRecord:
@@ -148,7 +136,7 @@ class Alterations:
                 raise ChangeRefusedError("a key of the older format has no id in it: issue a new one, and revoke this")
             if record.digest == secret.digest:
                 return record
-            after = record.rotated(secret, ends_at, self.clock(), by).with_request(tag, self.clock())
+            after = record.rotated(secret, ends_at, self._now(), by).with_request(tag, self._now())
             after.check_room()
             return after
 
@@ -157,10 +145,10 @@ class Alterations:
             # Unless it was rotated once more meanwhile: then what this one replaced has ended, and the grace is theirs.
             owner, _, after = await self._alter(
                 key_id,
-                lambda _, record: record.without_earlier(self.clock()) if record.digest == secret.digest else record,
+                lambda _, record: record.without_earlier(self._now()) if record.digest == secret.digest else record,
                 check,
             )
-        self._audit("key_rotated", owner, after, by, grace_seconds=int(grace.total_seconds()))
+        self.lifecycle.audit("key_rotated", owner, after, by, grace_seconds=int(grace.total_seconds()))
         return RotatedKey(key, after, owner, after.earlier[0].ends_at)
 
     async def _alter(
@@ -174,24 +162,24 @@ class Alterations:
             record = owner.record(key_id)
             if record is None:
                 raise KeyUnknownError(f"there is no key with the id {key_id}")
-            if not record.is_live(self.clock()):
+            if not record.is_live(self._now()):
                 raise ChangeRefusedError(f"key {key_id} is {'expired' if record.revoked_at is None else 'revoked'}")
             check(owner, record)
             before = record
             return owner.with_record(change(owner, record))
 
-        owner = await self.directory.update(holder.id, apply)
+        owner = await self.lifecycle.directory.update(holder.id, apply)
         after = owner.record(key_id)
         if after is None:
             raise CannotTellError(f"key {key_id} went while it was changed")
-        for said in changes_of(after, owner.id, self.clock()):
-            await self.stops.say_written(said)
+        for said in changes_of(after, owner.id, self._now()):
+            await self.lifecycle.stops.say_written(said)
         return owner, before, after
 
     async def _held(self, key_id: str) -> tuple[Owner, KeyRecord]:
         if self.memory.is_pending(key_id):
             raise CannotTellError(f"a stop of key {key_id} waits to be written")
-        holders = await self.stops.holders(key_id)
+        holders = await self.lifecycle.stops.holders(key_id)
         if len(holders) > 1:
             raise ChangeRefusedError(f"two owners hold a key with the id {key_id}: revoke it")
         for owner in holders:
@@ -200,17 +188,8 @@ class Alterations:
                 return owner, record
         raise KeyUnknownError(f"there is no key with the id {key_id}")
 
-    def _audit(self, event: str, owner: Owner, record: KeyRecord, by: str, **detail: Any) -> None:  # noqa: ANN401 - JSON
-        self.auditor.changed(
-            AuditEvent(
-                event=event,
-                outcome="done",
-                key_id=record.key_id,
-                owner=owner.username,
-                tenant=record.policy.tenant or None,
-                detail={"by": by, "gen": record.gen, **detail},
-            )
-        )
+    def _now(self) -> datetime:
+        return self.lifecycle.clock()
 
 
 def _differences(before: KeyRecord, after: KeyRecord) -> set[str]:

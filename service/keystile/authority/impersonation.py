@@ -43,10 +43,8 @@ class Impersonation:
     async def _check(self, caller: Caller, action: Action, owner: Owner, *relations: Relation) -> None:
         if not allows(caller, action, *relations):
             raise RightsError("keys for somebody else are an admin's to issue and rotate")
-        # Who is not there yet administers nothing.
-        if owner.id and await self.directory.administers(
-            owner.id
-        ):  # such a key would be the way to rights its issuer may not have
+        # Such a key would be the way to rights its issuer may not have; who is not there yet (no id) has none.
+        if owner.id and await self.directory.administers(owner.id):
             raise RightsError("this owner administers Keystile or the realm: only the owner gets keys for it")
 
     def _audit(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from keystile.authority.walking import every_key
 from keystile.changes import Change
 from keystile.claims import check_claims
 from keystile.errors import (
@@ -89,7 +90,7 @@ class Lifecycle:
         record = self._new_record(key, await self.prover.new_secret(key), request)
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
         await self._say_issued(record, updated)
-        self._audit("key_issued", record, updated, request.issued_by)
+        self.audit("key_issued", updated, record, request.issued_by, name=record.name)
         return IssuedKey(key, record, updated)
 
     async def keys_of(self, username: str) -> tuple[Owner, tuple[KeyRecord, ...]]:
@@ -97,17 +98,11 @@ class Lifecycle:
         owner = await self.directory.owner_named(username)
         if owner is None:
             raise OwnerUnknownError(f"there is no owner named {username!r}")
-        return owner, tuple(sorted(owner.records, key=lambda record: record.issued_at))
+        return owner, owner.by_age()
 
     async def all_keys(self) -> list[tuple[Owner, KeyRecord]]:
         """Return every key of the enabled owners; pages through the whole store."""
-        found: list[tuple[Owner, KeyRecord]] = []
-        after, more = "", True
-        while more:
-            owners, after = await self.directory.owners(after)
-            found += [(owner, record) for owner in owners for record in owner.records]
-            more = bool(after)
-        return found
+        return [held async for held in every_key(self.directory, disabled=False)]
 
     async def show(self, key_id: str, *, thorough: bool = True) -> tuple[Owner, KeyRecord]:
         """Return a key's owner and record, or raise `KeyUnknownError`.
@@ -173,7 +168,8 @@ class Lifecycle:
         except CannotTellError as error:  # only a refusal remembered for a minute could stand against the key
             _log.warning("a new key could not be announced", key_id=record.key_id, why=str(error))
 
-    def _audit(self, event: str, record: KeyRecord, owner: Owner, by: str, reason: str | None = None) -> None:
+    def audit(self, event: str, owner: Owner, record: KeyRecord, by: str, **detail: Any) -> None:  # noqa: ANN401 - JSON
+        """Audit that a key was issued or changed."""
         self.auditor.changed(
             AuditEvent(
                 event=event,
@@ -181,17 +177,18 @@ class Lifecycle:
                 key_id=record.key_id,
                 owner=owner.username,
                 tenant=record.policy.tenant or None,
-                reason=reason,
-                detail={"by": by, "gen": record.gen, "name": record.name},
+                detail={"by": by, "gen": record.gen, **detail},
             )
         )
 
 
 def check_not_done(records: Iterable[KeyRecord], tag: RequestTag | None, now: datetime) -> None:
     """Raise a `RequestReusedError` if one of *records* was made or changed by that request."""
-    for record in records if tag is not None else ():
-        body = tag.seen_in(record, now) if tag is not None else None
-        if tag is not None and body is not None:
+    if tag is None:
+        return
+    for record in records:
+        body = tag.seen_in(record, now)
+        if body is not None:
             raise RequestReusedError(record.key_id, same=body == tag.body)
 
 

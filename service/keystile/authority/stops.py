@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from keystile.authority.purging import Purged
+from keystile.authority.walking import owner_pages
 from keystile.changes import ALL_GENERATIONS, FLOOR_TTL, Change
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, OwnerUnknownError
 from keystile.ports import AuditEvent
@@ -143,11 +144,12 @@ class Stops:
         if not _KEY_ID.fullmatch(key_id):
             raise KeyUnknownError("this is no key id")
         found = [owner for owner in await self.directory.find(key_id) if _holds(owner, key_id)]
-        after, more = "", thorough and not found
-        while more:  # older keys have no look-up value by their id
-            owners, after = await self.directory.owners(after)
-            found += [owner for owner in owners if _holds(owner, key_id)]
-            more = bool(after) and not found
+        if found or not thorough:
+            return found
+        async for owners in owner_pages(self.directory, disabled=False):  # older keys have no look-up value by their id
+            found = [owner for owner in owners if _holds(owner, key_id)]
+            if found:
+                break
         return found
 
     async def _finish(self, stop: Change) -> None:

@@ -1,4 +1,4 @@
-"""Walking through every owner that holds keys, page by page, disabled ones last."""
+"""Walking through every owner that holds keys, page by page, the *disabled* ones last or not at all."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord, Owner
 
 
-async def owner_pages(directory: Directory) -> AsyncIterator[tuple[Owner, ...]]:
+async def owner_pages(directory: Directory, *, disabled: bool = True) -> AsyncIterator[tuple[Owner, ...]]:
     """Yield each page of owners, without those that the page before had. Raises `CannotTellError`."""
-    for enabled in (True, False):
+    for enabled in (True, False) if disabled else (True,):
         after, more, seen = "", True, frozenset[str]()
         while more:
             owners, after = await directory.owners(after, enabled=enabled)
@@ -21,9 +21,9 @@ async def owner_pages(directory: Directory) -> AsyncIterator[tuple[Owner, ...]]:
             seen, more = frozenset(owner.id for owner in owners), bool(after)
 
 
-async def every_key(directory: Directory) -> AsyncIterator[tuple[Owner, KeyRecord]]:
+async def every_key(directory: Directory, *, disabled: bool = True) -> AsyncIterator[tuple[Owner, KeyRecord]]:
     """Yield every key with its owner; one may come twice where owners are deleted meanwhile."""
-    async for page in owner_pages(directory):
+    async for page in owner_pages(directory, disabled=disabled):
         for owner in page:
             for record in owner.records:
                 yield owner, record

@@ -6,7 +6,6 @@ Keycloak. A sealed value put back later is void by the log position inside it.
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keystile.adapters.redis.floors import floor_name, read_floor
 from keystile.adapters.redis.reads import Reads
+from keystile.adapters.redis.seals import seal, unseal
 from keystile.ports import Cached
 from keystile.verdicts import Verdict
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from keystile.changes import Floor
     from keystile.keys import ApiKey
     from keystile.peppers import Peppers
-
-_NONCE = 12
 
 
 class RedisVerdictCache:
@@ -54,8 +52,7 @@ class RedisVerdictCache:
 
     async def put(self, key: ApiKey, verdict: Verdict) -> None:
         """Keep *verdict*."""
-        nonce = secrets.token_bytes(_NONCE)
-        sealed = nonce + self._seal(key).encrypt(nonce, verdict.to_text().encode(), _associated(key))
+        sealed = seal(self._seal(key), verdict.to_text().encode(), _associated(key))
         await self._link.command("SET", verdict_name(key), sealed, "PX", self._ttl_ms)
 
     async def floor(self, key_id: str) -> Floor | None:
@@ -67,8 +64,7 @@ class RedisVerdictCache:
         if sealed is None:
             return None
         try:
-            text = self._seal(key).decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(key))
-            verdict = Verdict.from_text(text)
+            verdict = Verdict.from_text(unseal(self._seal(key), sealed, _associated(key)))
         except (InvalidTag, ValueError, KeyError, TypeError):
             self._on_tampering(f"a cached verdict of {key.tag} does not open")
             return None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from keystile.adapters.redis.seals import seal, unseal
 from keystile.ports import IndexEntry, IndexState
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _STATE = "keystile:index:state"
 _GENERATIONS = "keystile:index:generations"
-_NONCE = 12
 _MAC = 32
 _TAG = 16
 _AT_ONCE = 200  # entries per script call: some 60 KB, well within the deadline
@@ -107,8 +107,7 @@ class RedisIndexStore:
 
     def _words(self, generation: str, entry: IndexEntry) -> tuple[str, str, str]:
         text = json.dumps([entry.owner_id, entry.key_id, entry.bcrypt]).encode()
-        nonce = secrets.token_bytes(_NONCE)
-        sealed = nonce + self._seal.encrypt(nonce, text, _associated(generation, entry.name))
+        sealed = seal(self._seal, text, _associated(generation, entry.name))
         tag = self._mac.digest(b"entry:" + text).hex()[:_TAG]
         return entry.name.hex() if entry.name is not None else "", tag, sealed.hex()
 
@@ -118,8 +117,7 @@ class RedisIndexStore:
 
     def _open(self, generation: str, name: bytes | None, stored: bytes) -> IndexEntry | None:
         try:
-            sealed = bytes.fromhex(stored.decode())
-            text = self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], _associated(generation, name))
+            text = unseal(self._seal, bytes.fromhex(stored.decode()), _associated(generation, name))
         except (InvalidTag, ValueError):
             return None
         owner_id, key_id, hashed = json.loads(text)

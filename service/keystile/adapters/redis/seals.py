@@ -1,4 +1,4 @@
-"""Seals for what Redis keeps beside verdicts: under a key of each pepper, opened under any that is accepted."""
+"""Seals: how what Redis keeps is encrypted, and bound to where it stands."""
 
 from __future__ import annotations
 
@@ -14,22 +14,32 @@ if TYPE_CHECKING:
 _NONCE = 12
 
 
+def seal(cipher: AESGCM, plain: bytes, place: bytes) -> bytes:
+    """Return *plain* sealed under a fresh nonce, which stands before it."""
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + cipher.encrypt(nonce, plain, place)
+
+
+def unseal(cipher: AESGCM, sealed: bytes, place: bytes) -> bytes:
+    """Return what `seal` sealed for *place*; raises InvalidTag or ValueError for anything else."""
+    return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place)
+
+
 class Seal:
-    """Seals texts for one purpose, each bound to where it stands; what does not open there is None."""
+    """Seals texts for one purpose, under a key of each pepper; what no accepted one opens is None."""
 
     def __init__(self, peppers: Peppers, label: str) -> None:
         self._ciphers = [AESGCM(pepper.derive(label)) for pepper in peppers.accepted]
 
     def seal(self, text: str, place: str) -> bytes:
         """Return *text* sealed under the current pepper."""
-        nonce = secrets.token_bytes(_NONCE)
-        return nonce + self._ciphers[0].encrypt(nonce, text.encode(), place.encode())
+        return seal(self._ciphers[0], text.encode(), place.encode())
 
     def open(self, sealed: bytes, place: str) -> bytes | None:
         """Return what was sealed for *place*."""
         for cipher in self._ciphers:
             try:
-                return cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], place.encode())
+                return unseal(cipher, sealed, place.encode())
             except (InvalidTag, ValueError):
                 continue
         return None

@@ -72,8 +72,7 @@ class Handlers:
     async def list_keys_of_user(self, call: Call) -> Answer:
         """See the table."""
         owner = await self._administration.owner(call.asker, call.params["user_id"], Action.LIST)
-        records = sorted(owner.records, key=lambda record: (record.issued_at, record.key_id))
-        return self._page([(owner, record) for record in records], None)
+        return self._page([(owner, record) for record in owner.by_age()], None)
 
     async def show_key(self, call: Call) -> Answer:
         """See the table."""

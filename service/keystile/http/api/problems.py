@@ -38,7 +38,6 @@ _TITLES = {
     413: "Too large",
     415: "Not JSON",
     422: "Not valid",
-    428: "Precondition required",
     429: "Too many requests",
     500: "Internal error",
     503: "Temporarily unavailable",
