@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -33,23 +34,30 @@ class Clock:
 
     def __init__(self) -> None:
         self._moment = datetime.now(UTC).replace(microsecond=0)
+        self._passed = 0.0
 
     def now(self) -> datetime:
         """Return the moment."""
         return self._moment
 
+    def monotonic(self) -> float:
+        """Return ticks, which go on by themselves too: servers are waited for."""
+        return time.monotonic() + self._passed
+
     async def pass_time(self, seconds: float) -> None:
         """Let time pass."""
         self._moment += timedelta(seconds=seconds)
+        self._passed += seconds
 
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    """Have deployments and PyJWT go by a clock of the test's. Keycloak, Redis and ticks go by their own."""
+    """Have deployments and PyJWT go by a clock of the test's. Keycloak, Redis and their adapters go by their own."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch, pyjwt_by(clock.now):
         for module in ("assembly", "wiring"):
             patch.setattr(f"keystile.{module}.now", clock.now)
+        patch.setattr("keystile.assembly.time", clock)
         yield clock
 
 
@@ -73,10 +81,11 @@ class Deployments:
         stack = AsyncExitStack()
         one = await stack.enter_async_context(open_deployment(self.settings, serving=True))
         prover = Prover(load_peppers(self.settings), self.workers, cost=4)
+        lifecycle = replace(one.lifecycle, prover=prover)
         self.running[id(one.verifier)] = stack
         return Side(
-            lifecycle=replace(one.lifecycle, prover=prover),
-            alterations=replace(one.alterations, prover=prover),
+            lifecycle=lifecycle,
+            alterations=replace(one.alterations, lifecycle=lifecycle),
             verifier=one.verifier,
             jwts=one.jwts,
             exchange=one.exchange,

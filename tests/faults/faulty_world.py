@@ -127,6 +127,12 @@ class FaultyWorld:
         """Ask both servers about each of *held*."""
         return {self.status(one, server) for one in held for server in self.servers}
 
+    def unanswered(self) -> list[str]:
+        """Return the latest reasons, from the audit of both servers, why nobody could decide on a key."""
+        time.sleep(1.1)  # they are summed up once a second
+        lines = (self.world.folder / "audit.log").read_text().splitlines()
+        return [line for line in lines if '"unanswered"' in line][-5:]
+
     def ask_until(self, held: Held, status: int, *, server: KeystileServer | None = None, within: float = SOON) -> None:
         """Ask until the answer is *status*."""
         asked = server or self.world.server
@@ -136,7 +142,7 @@ class FaultyWorld:
             seen.append(self.status(held, asked))
             return seen[-1] == status
 
-        assert wait_until(is_wanted, within, every=0.1), (asked.log_path.name, seen, status)
+        assert wait_until(is_wanted, within, every=0.1), (asked.log_path.name, seen, status, self.unanswered())
 
     def revoke(
         self, held: Held, *options: str, bound: float = AT_ONCE, environment: Mapping[str, str] | None = None
@@ -191,7 +197,8 @@ class FaultyWorld:
 
     def check(self) -> None:
         """Fail if any answer was wrong, or a request got none."""
-        assert not self.truth.wrong, [(wrong.why, wrong.answer.status) for wrong in self.truth.wrong]
+        wrong = [(wrong.why, wrong.answer.status) for wrong in self.truth.wrong]
+        assert not wrong, (wrong, self.unanswered())
         assert not self.cuts
 
     def mend(self) -> None:

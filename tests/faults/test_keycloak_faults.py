@@ -89,7 +89,7 @@ def test_while_keycloak_is_away_known_keys_work_and_revokes_bite(faulty: FaultyW
     """Known keys and JWTs are answered, cold keys get 503, a revoke bites in a second, and all is well 5 s later."""
     cold, doomed = faulty.new_key(), faulty.known_key()
     token, doomed_token = faulty.new_jwt(faulty.known), faulty.new_jwt(doomed)
-    assert faulty.statuses(token, doomed_token) == {200}
+    assert faulty.statuses(token, doomed_token) == {200}, faulty.unanswered()
     with faulty.watched(faulty.known, token, faulty.dead, doomed, doomed_token):
         with fault(faulty):
             assert faulty.statuses(faulty.known, token) == {200}

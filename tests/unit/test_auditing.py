@@ -10,7 +10,7 @@ import pytest
 from keystile.adapters.audit import JsonLinesAuditLog
 from keystile.authority.auditing import Auditor
 from keystile.changes import Position
-from keystile.errors import ConfigurationError, KeyRefusedError, Reason
+from keystile.errors import CannotTellError, ConfigurationError, KeyRefusedError, Reason, TooManyFailuresError
 from keystile.ports import AuditEvent
 from keystile.verdicts import Verdict
 from unit.builders import a_record, an_owner, asked
@@ -75,6 +75,21 @@ def test_alarming_refusals_have_a_word_of_their_own(auditor: Auditor, log: KeptA
         auditor.refused(KeyRefusedError(reason), asked())
     events = [event.event for event in log.events]
     assert events == ["revoked_key_used", "duplicate_key_id", "unreadable_record", "exchange"]
+
+
+def test_whatever_nobody_could_decide_on_is_a_line_a_second_that_says_why(auditor: Auditor, log: KeptAudit) -> None:
+    """Outside, every 503 looks the same; inside, an operator reads what was away, and how many met it."""
+    for _ in range(3):
+        auditor.unanswered(CannotTellError("Keycloak answered 500"), asked())
+    auditor.unanswered(TooManyFailuresError(9), asked())
+    assert not log.events
+    auditor.flush()
+    auditor.flush()
+    assert [(event.outcome, event.reason, event.count, event.detail) for event in log.events] == [
+        ("unanswered", "Keycloak answered 500", 3, {"door": "token"}),
+        ("unanswered", "too many failed look-ups from this address", 1, {"door": "token"}),
+    ]
+    assert auditor.outcomes["unanswered"] == 4
 
 
 def test_malformed_and_forged_are_summed_up(auditor: Auditor, log: KeptAudit) -> None:

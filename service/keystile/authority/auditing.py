@@ -17,7 +17,7 @@ from keystile.ports import AuditEvent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keystile.errors import KeyRefusedError, LimitReachedError
+    from keystile.errors import CannotTellError, KeyRefusedError, LimitReachedError, TooManyFailuresError
     from keystile.policy import RequestContext
     from keystile.ports import AuditLog, Ticks
     from keystile.verdicts import Verdict
@@ -65,6 +65,7 @@ class Auditor:
         self._accepted: TTLCache[str, bool] = TTLCache(100_000, AUDITED_EVERY, timer=ticks)
         self._limited: TTLCache[tuple[str, str], bool] = TTLCache(100_000, AUDITED_EVERY, timer=ticks)
         self._floods: Counter[tuple[str, Reason, str]] = Counter()
+        self._unanswered: Counter[tuple[str, str]] = Counter()
         self.outcomes: Counter[str] = Counter()
 
     def accepted(self, verdict: Verdict, context: RequestContext) -> None:
@@ -139,6 +140,11 @@ class Auditor:
         known = len(self._floods) < _MAX_FLOODS
         self._floods[(address if known else _ELSEWHERE, reason, door)] += 1
 
+    def unanswered(self, error: CannotTellError | TooManyFailuresError, context: RequestContext) -> None:
+        """Count a request nobody could decide on; a line a second tells why."""
+        self.outcomes["unanswered"] += 1
+        self._unanswered[str(error), context.door] += 1
+
     def changed(self, event: AuditEvent) -> None:
         """Audit a change of a key, or its refusal, with who asked for it where that is known."""
         origin = _origin.get()
@@ -170,6 +176,10 @@ class Auditor:
                     detail={"door": door},
                 )
             )
+        unanswered, self._unanswered = self._unanswered, Counter()
+        for (why, door), count in unanswered.items():
+            detail = {"door": door}
+            self._log.record(AuditEvent(event="exchange", outcome="unanswered", reason=why, count=count, detail=detail))
 
     async def run(self) -> None:
         """Flush once a second until cancelled."""

@@ -48,6 +48,9 @@ class JwtVerifier:
             self.verifier.auditor.refused(refusal, context)
             self.verifier.usage.refused(refusal)
             raise
+        except CannotTellError as error:
+            self.verifier.auditor.unanswered(error, context)
+            raise
         self.verifier.auditor.accepted(presented.verdict, context)
         self.verifier.usage.accepted(presented.verdict, context, gen=presented.claims["gen"])
         return presented

@@ -91,6 +91,9 @@ class Verifier:
             self.auditor.refused(refusal, context)
             self.usage.refused(refusal)
             raise
+        except (CannotTellError, TooManyFailuresError) as error:
+            self.auditor.unanswered(error, context)
+            raise
         known = self.standing(name)
         if known is not None and known.verdict is verdict:
             self.auditor.accepted_again()
@@ -285,7 +288,6 @@ class Verifier:
             raise
         self.mender.heal(found)
         found = await self.lookup.with_roles(found, context.rules)
-        record = found.proved.record
         idles_at = await self.idle.idles_at(record, read_at)
         return self._keep(key, Verdict.of(found.owner, record, position, read_at, idles_at))
 
