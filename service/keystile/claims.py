@@ -72,7 +72,7 @@ def claims_of(
         "aud": granted.audience,
         "exp": int(expires_at.timestamp()),
         "iat": issued_at,
-        "jti": secrets.token_urlsafe(16),
+        "jti": secrets.token_hex(16),
         "client_id": record.key_id,
         "gen": record.gen,
         "env": record.environment,

@@ -105,6 +105,12 @@ class FaultyWorld:
         token = self.world.jwt({"key_id": held.key.key_id, "api_key": held.text})
         return Held(token, self.truth.jwt(held.key, asked=asked, received=time.monotonic(), expires_at=asked + 300))
 
+    def known_jwt(self, held: Held) -> Held:
+        """Exchange *held* for a JWT, and have both servers accept it."""
+        token = self.new_jwt(held)
+        self.make_known(token)
+        return token
+
     def ask(self, held: Held, server: KeystileServer | None = None, **headers: str) -> Reply | None:
         """Ask a server about *held*, and have the answer judged; None if there was none."""
         sent = time.monotonic()

@@ -42,7 +42,7 @@ class Metering:
 
     def meters_of(self, record: KeyRecord, owner: Owner) -> tuple[Meter, ...]:
         """Return what a request of this key is counted on: nothing if it has no limits."""
-        return tuple(self._meter(bucket) for bucket in self._levels.buckets_of(record, owner))
+        return tuple(map(self._meter, self._levels.buckets_of(record, owner)))
 
     def spend(self, meters: tuple[Meter, ...]) -> bool:
         """Count one request on every one of *meters*, or on none if one has nothing leased."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ Header = tuple[bytes, bytes]
 MAX_BODY = 16_384  # bytes
 BODY_PATIENCE = 10.0  # seconds for a whole body
 _MAX_DIGITS = 20
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes one for each document
 NO_STORE: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 _JSON: Header = (b"content-type", b"application/json")
 
@@ -38,7 +39,7 @@ class Answer:
 
 def json_answer(status: int, document: dict[str, Any], *headers: Header) -> Answer:
     """Return *document* as an answer that nobody may store."""
-    body = json.dumps(document, separators=(",", ":")).encode()
+    body = _encode(document).encode()
     length = (b"content-length", str(len(body)).encode())
     return Answer(status, (_JSON, length, *NO_STORE, *headers), body)
 
@@ -71,7 +72,11 @@ async def _read_all(receive: Receive, announced: int | None) -> bytes:
 
 def header(scope: Scope, name: bytes) -> bytes | None:
     """Return the first header of that lower-case name."""
-    return next((value for key, value in scope["headers"] if key == name), None)
+    pairs: Iterable[Header] = scope["headers"]
+    for key, value in pairs:
+        if key == name:
+            return value
+    return None
 
 
 def headers(scope: Scope, name: bytes) -> list[bytes]:
