@@ -244,7 +244,7 @@ class KeyRecord:
         """Return this key with a new secret, got by *by*; the one it had is good until *ends_at*, any before ended."""
         replaced = EarlierSecret(
             gen=self.gen + 1,
-            ends_at=self._within_life(ends_at),
+            ends_at=self.within_life(ends_at),
             digest=self.digest,
             digest_pepper=self.digest_pepper,
             stamp_pepper=self.stamp_pepper,
@@ -280,9 +280,10 @@ class KeyRecord:
 
     def seen_by(self, secret: EarlierSecret) -> KeyRecord:
         """Return this record as an earlier secret may use it: not beyond its end, and with JWTs that end with it."""
-        return replace(self, gen=secret.gen, expires_at=self._within_life(secret.ends_at))
+        return replace(self, gen=secret.gen, expires_at=self.within_life(secret.ends_at))
 
-    def _within_life(self, moment: datetime) -> datetime:
+    def within_life(self, moment: datetime) -> datetime:
+        """Return *moment*, or when this key expires if that is earlier."""
         return moment if self.expires_at is None else min(moment, self.expires_at)
 
     def _raised(self, gen: int) -> KeyRecord:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,20 @@ def test_older_keys_are_listed_and_revoked(world: KeycloakWorld) -> None:
     world.verify_until(key, 200, meanwhile=(503,))
     world.revoke(record_id)
     world.verify_until(key, 401, meanwhile=(200, 503))
+
+
+@pytest.mark.parametrize(("grace", "then"), [("1h", 200), ("0", 401)])
+def test_an_older_key_is_rotated_into_one_of_the_current_format(world: KeycloakWorld, grace: str, then: int) -> None:
+    """Its successor works at once; the older key goes on until the grace ends, or ends now."""
+    _, record_id, key = _older_key(world, with_hash=True)
+    world.verify_until(key, 200, meanwhile=(503,))
+    done = world.cli("keys", "rotate", record_id, "--grace", grace, "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    successor = json.loads(done.stdout)
+    world.ledger.append(successor["api_key"])
+    answer = world.verify_until(successor["api_key"], 200, meanwhile=(503,))
+    assert answer.headers["x-auth-key-id"] == successor["key_id"] != record_id
+    world.verify_until(key, then, meanwhile=(200, 503))
 
 
 def test_an_expired_older_key_is_refused(world: KeycloakWorld) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from keystile.authority.lifecycle import check_life, check_not_done, check_wanted
+from keystile.authority.lifecycle import KeyRequest, check_life, check_not_done, check_wanted, is_name
 from keystile.changes import changes_of
 from keystile.errors import CannotTellError, ChangeRefusedError, KeyUnknownError, PolicyRefusedError, TooManyKeysError
-from keystile.records import KeyRecord, Status
+from keystile.expiries import cut
+from keystile.records import KeyRecord, RevocationReason, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -117,11 +118,14 @@ class Alterations:
         """Give a key a new secret; the one it has is good for *grace* more, any before that ends now.
 
         Cut off half-way it leaves the old secret working, or both. A request that was done already raises a
-        `RequestReusedError`.
+        `RequestReusedError`. A key of the older format has no id in it: another one takes its place, under a new id.
         """
         if not timedelta(0) <= grace <= MAX_GRACE:
             raise PolicyRefusedError("a grace is 0 to 30 days", "grace")
-        _, record = await self._held(key_id)
+        holder, record = await self._held(key_id)
+        if record.is_older:
+            check(holder, record)
+            return await self._succeed(holder, record, grace=grace, by=by, check=check, tag=tag)
         key = self.lifecycle.format.generate(record.environment, key_id)
         secret = await self.lifecycle.prover.new_secret(key)
         ends_at = (self._now() + (grace or _HANDOVER)).replace(microsecond=0)
@@ -132,8 +136,6 @@ class Alterations:
             check(owner, record)
 
         def change(_owner: Owner, record: KeyRecord) -> KeyRecord:
-            if record.is_older:
-                raise ChangeRefusedError("a key of the older format has no id in it: issue a new one, and revoke this")
             if record.digest == secret.digest:
                 return record
             after = record.rotated(secret, ends_at, self._now(), by).with_request(tag, self._now())
@@ -150,6 +152,33 @@ class Alterations:
             )
         self.lifecycle.audit("key_rotated", owner, after, by, grace_seconds=int(grace.total_seconds()))
         return RotatedKey(key, after, owner, after.earlier[0].ends_at)
+
+    async def _succeed(
+        self, holder: Owner, older: KeyRecord, *, grace: timedelta, by: str, check: Check, tag: RequestTag | None
+    ) -> RotatedKey:
+        """Issue a key that may do the same, then let the *older* one expire when the grace ends, or revoke it now."""
+        now, lifecycle = self._now(), self.lifecycle
+        if older.status is not Status.ACTIVE or not older.is_live(now):
+            raise ChangeRefusedError(f"key {older.key_id} is {older.status.value}: only an active one has a successor")
+        request = KeyRequest(
+            owner=holder.username,
+            name=older.name if is_name(older.name) else older.key_id,
+            issued_by=by,
+            environment=older.environment,
+            expires_at=cut(older.expires_at, lifecycle.rules.longest_life, now),
+            policy=older.policy,
+            tag=tag,
+        )
+        issued = await lifecycle.issue(request)
+        ends_at = older.within_life((now + grace).replace(microsecond=0))
+        if grace:
+            await self._alter(older.key_id, lambda _, record: record.with_policy(record.policy, ends_at), check)
+        else:
+            await lifecycle.revoke(older.key_id, reason=RevocationReason.SUPERSEDED, revoked_by=by)
+        lifecycle.audit(
+            "key_rotated", holder, older, by, grace_seconds=int(grace.total_seconds()), successor=issued.record.key_id
+        )
+        return RotatedKey(issued.key, issued.record, issued.owner, ends_at)
 
     async def _alter(
         self, key_id: str, change: Callable[[Owner, KeyRecord], KeyRecord], check: Check

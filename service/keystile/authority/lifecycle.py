@@ -194,7 +194,7 @@ def check_not_done(records: Iterable[KeyRecord], tag: RequestTag | None, now: da
 
 def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     """Raise a `ChangeRefusedError` unless a key may have that name and that policy in this deployment."""
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+    if not is_name(name):
         raise PolicyRefusedError(f"a key's name is 1 to {MAX_NAME} printable characters", "name")
     _check_no_credential({"name": name, **policy.to_document()})
     check_claims(policy)
@@ -207,6 +207,11 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     unknown = set(policy.scopes) - (rules.scopes or set(policy.scopes)) - RESERVED_SCOPES
     if unknown:
         raise PolicyRefusedError(f"the deployment does not know the scope {min(unknown)}", "scopes")
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a key may have that name."""
+    return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 def _check_no_credential(said: Mapping[str, Any]) -> None:

@@ -115,7 +115,10 @@ def rotate(
     yes: Yes = False,  # noqa: FBT002
     json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Give a key a new secret under the same id, and print it. It is shown this once and kept nowhere."""
+    """Give a key a new secret under the same id, and print it. It is shown this once and kept nowhere.
+
+    A key of the older format has no id in it: a new one takes its place, under an id of its own.
+    """
     lasting = read_span(grace, "--grace")
     if not yes:
         confirm(f"Rotate {key_id}? Its present secret ends after {grace}.")
@@ -123,9 +126,9 @@ def rotate(
     shown = rotated.key.reveal()  # the one moment the holder gets it
     document = key_document(rotated.owner, rotated.record, now())
     if json:
-        print_json(
-            {"key_id": key_id, "api_key": shown, "old_secret_ends_at": format_moment(rotated.ends_at), **document}
-        )
+        print_json({"api_key": shown, "old_secret_ends_at": format_moment(rotated.ends_at), **document})
         return
+    if rotated.record.key_id != key_id:
+        print_line(f"{'key_id':15} {rotated.record.key_id}, in the place of {key_id}")
     print_line(f"{'api_key':15} {shown}")
     print_line(f"Keep it now: it is not shown again. The old one ends at {format_moment(rotated.ends_at)}.")
