@@ -50,14 +50,14 @@ def test_two_thousand_slow_connections_keep_nobody_out(faulty: FaultyWorld, said
             KeystileServer(faulty.world.environment, log_path=faulty.world.folder / "slow.log")
         )
         stack.enter_context(open_files(_SLOW + _USUAL_FILES))
-        assert faulty.status(faulty.known, server) == 200
+        faulty.ask_until(faulty.known, 200, server=server)
         for _ in range(_SLOW):
             connection = stack.enter_context(socket.create_connection((LOOPBACK, server.port), timeout=5))
             connection.sendall(said)
         for _ in range(20):
             began_at = time.monotonic()
             assert faulty.status(faulty.known, server) == 200
-            assert time.monotonic() - began_at < 1
+            assert time.monotonic() - began_at < 3, "it stood in a line"
         assert faulty.readiness(server)[0] == 200
 
 

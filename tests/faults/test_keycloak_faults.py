@@ -122,7 +122,7 @@ def test_a_crowd_of_cold_keys_does_not_pile_up(faulty: FaultyWorld, fault: Fault
         assert time.monotonic() - began_at < 3 * PATIENCE
         began_at = time.monotonic()
         assert faulty.status(faulty.known) == 200
-        assert time.monotonic() - began_at < 1
+        assert time.monotonic() - began_at < 2.5, "it stood in line with the others, for three seconds"
     faulty.ask_until(cold, 200)
 
 
