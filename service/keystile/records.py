@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from keystile.errors import RecordTooLargeError
-from keystile.restrictions import Policy, shared
+from keystile.restrictions import UNRESTRICTED, Policy, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +34,6 @@ _MAX_ACTOR = 90  # characters of JSON: a suspension, too, fits into the reserve
 _EARLIER_KEPT = 3  # one that may still be good, and two that ended
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _UNTOLD = datetime.fromtimestamp(0, UTC)
-_TextEnum = TypeVar("_TextEnum", bound=StrEnum)
 
 
 class Status(StrEnum):
@@ -175,7 +174,7 @@ class KeyRecord:
     jwts_from: int = 0
     earlier: tuple[EarlierSecret, ...] = ()
     requests: tuple[str, ...] = ()
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = field(default=UNRESTRICTED)
     extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     older_hash: str | None = None
 
@@ -380,35 +379,28 @@ class KeyRecord:
         }
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> KeyRecord:
-        """Read a stored object; raises KeyError, TypeError or ValueError on anything else."""
-        fields = dict(document)
-        if fields.pop("v") != VERSION:
+    def from_document(cls, document: dict[str, Any], **kept: Any) -> KeyRecord:  # noqa: ANN401 - fields
+        """Read a stored object; raises KeyError, TypeError or ValueError on anything else.
+
+        *kept* are fields that stand elsewhere.
+        """
+        known: dict[str, Any] = {"name": "", **kept}
+        extra: dict[str, Any] = {}
+        for name, value in document.items():
+            if name not in _FIELDS:
+                extra[name] = value
+                continue
+            attribute, kind, read = _FIELDS[name]
+            if type(value) is not kind:
+                raise _wrong_type(name)
+            known[attribute] = value if read is None else read(value)
+        if known.pop("v") != VERSION:
             raise ValueError("unknown version")
-        record = cls(
-            key_id=_take(fields, "id", str),
-            gen=_take(fields, "gen", int),
-            environment=_take_environment(fields),
-            name=_take(fields, "name", str, ""),
-            status=_take_enum(fields, "status", Status) or Status.ACTIVE,
-            bcrypt=_take(fields, "bcrypt", str, ""),
-            digest=_take(fields, "digest", str, ""),
-            digest_pepper=_take(fields, "digest_pepper", str, ""),
-            stamp_pepper=_take(fields, "stamp_pepper", str, ""),
-            issued_by=_take(fields, "issued_by", str, ""),
-            rotated_by=_take(fields, "rotated_by", str, ""),
-            issued_at=parse_moment(_take(fields, "issued_at", str)),
-            expires_at=_take_moment(fields, "expires_at"),
-            revoked_at=_take_moment(fields, "revoked_at"),
-            revoked_reason=_take_enum(fields, "revoked_reason", RevocationReason),
-            suspended_by=_take(fields, "suspended_by", str, ""),
-            older_hash=_take_older(fields),
-            jwts_from=_take(fields, "jwts_from", int, 0),
-            earlier=tuple(EarlierSecret.from_document(each) for each in _take(fields, "earlier", list, [])),
-            requests=tuple(str(each) for each in _take(fields, "requests", list, [])),
-            policy=Policy.from_document(_take(fields, "policy", dict, {})),
-            extra=fields or _NOTHING,
-        )
+        if known.pop("older", False):
+            known.setdefault("older_hash", "")
+        else:
+            known.pop("older_hash", None)
+        record = cls(**known, extra=extra or _NOTHING)
         if not record.key_id:
             raise ValueError("no id")
         if record.revoked_at is not None and record.status is not Status.REVOKED:
@@ -564,22 +556,19 @@ _REQUIRED: Any = object()
 def _take(fields: dict[str, Any], name: str, kind: Callable[..., Any], default: Any = _REQUIRED) -> Any:  # noqa: ANN401 - JSON
     value = fields.pop(name) if default is _REQUIRED else fields.pop(name, default)
     if type(value) is not kind:
-        raise ValueError(f"field {name!r} has the wrong type")
+        raise _wrong_type(name)
     return value
 
 
-def _take_older(fields: dict[str, Any]) -> str | None:
-    hashed: str = _take(fields, "older_hash", str, "")
-    return hashed if _take(fields, "older", bool, default=False) else None
+def _wrong_type(name: str) -> ValueError:
+    return ValueError(f"field {name!r} has the wrong type")
 
 
-def _take_moment(fields: dict[str, Any], name: str) -> datetime | None:
-    text = _take(fields, name, str, "")
+def _read_moment(text: str) -> datetime | None:
     return parse_moment(text) if text else None
 
 
-def _take_environment(fields: dict[str, Any]) -> Environment:
-    text = _take(fields, "env", str)
+def _read_environment(text: str) -> Environment:
     if text == "test":
         return "test"
     if text == "live":
@@ -587,6 +576,45 @@ def _take_environment(fields: dict[str, Any]) -> Environment:
     raise ValueError("unknown environment")
 
 
-def _take_enum(fields: dict[str, Any], name: str, kind: type[_TextEnum]) -> _TextEnum | None:
-    text = _take(fields, name, str, "")
-    return kind(text) if text else None
+def _read_status(text: str) -> Status:
+    return Status(text) if text else Status.ACTIVE
+
+
+def _read_reason(text: str) -> RevocationReason | None:
+    return RevocationReason(text) if text else None
+
+
+def _read_earlier(secrets: list[dict[str, Any]]) -> tuple[EarlierSecret, ...]:
+    return tuple(EarlierSecret.from_document(each) for each in secrets)
+
+
+def _read_requests(tags: list[Any]) -> tuple[str, ...]:
+    return tuple(str(each) for each in tags)
+
+
+# What stands in a document: the field it becomes, its type there, and how it is read if it is not kept as it is.
+_FIELDS: Mapping[str, tuple[str, type, Callable[[Any], Any] | None]] = {
+    "v": ("v", int, None),
+    "id": ("key_id", str, None),
+    "gen": ("gen", int, None),
+    "env": ("environment", str, _read_environment),
+    "name": ("name", str, None),
+    "status": ("status", str, _read_status),
+    "bcrypt": ("bcrypt", str, None),
+    "digest": ("digest", str, None),
+    "digest_pepper": ("digest_pepper", str, None),
+    "stamp_pepper": ("stamp_pepper", str, None),
+    "issued_by": ("issued_by", str, None),
+    "rotated_by": ("rotated_by", str, None),
+    "issued_at": ("issued_at", str, parse_moment),
+    "expires_at": ("expires_at", str, _read_moment),
+    "revoked_at": ("revoked_at", str, _read_moment),
+    "revoked_reason": ("revoked_reason", str, _read_reason),
+    "suspended_by": ("suspended_by", str, None),
+    "older": ("older", bool, None),
+    "older_hash": ("older_hash", str, None),
+    "jwts_from": ("jwts_from", int, None),
+    "earlier": ("earlier", list, _read_earlier),
+    "requests": ("requests", list, _read_requests),
+    "policy": ("policy", dict, Policy.from_document),
+}

@@ -92,7 +92,7 @@ class Policy:
             if isinstance(value, tuple)
             else value
             for name, value in stored.items()
-            if value != getattr(_UNRESTRICTED, name)
+            if value != getattr(UNRESTRICTED, name)
         }
 
     @classmethod
@@ -101,10 +101,21 @@ class Policy:
 
         An older process must not ignore a restriction that a newer one wrote.
         """
-        unknown = set(document) - set(_READ)
+        unknown = document.keys() - _READ.keys()
         if unknown:
             raise ValueError(f"unknown restriction {min(unknown)[:40]!r}")
         return cls(**{name: _READ[name](value) for name, value in document.items()})
+
+    def to_text(self) -> str:
+        """Return the stored form as a text, "" if it restricts nothing."""
+        document = self.to_document()
+        return json.dumps(document, separators=(",", ":")) if document else ""
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def from_text(text: str) -> Policy:
+        """Read what `to_text` wrote: one object for equal texts, as most keys have one of a few policies."""
+        return Policy.from_document(json.loads(text)) if text else UNRESTRICTED
 
     def narrows(self, before: Policy) -> frozenset[str]:
         """Return the fields in which this policy allows less than *before* did."""
@@ -130,7 +141,7 @@ class Policy:
         return replace(self, **changes)
 
 
-_UNRESTRICTED = Policy()
+UNRESTRICTED = Policy()
 
 
 def shared(policy: Policy) -> Policy:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from keystile.changes import Position
 from keystile.records import KeyRecord, Owner
+from keystile.restrictions import UNRESTRICTED, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,8 @@ class Verdict:
         roles = None if owner.roles is None else sorted(owner.roles)
         return json.dumps(
             [
-                self.record.to_document(),
+                replace(self.record, policy=UNRESTRICTED).to_document(),
+                self.record.policy.to_text(),  # a text, so that reading it again and again costs nothing
                 [owner.id, owner.username, owner.enabled, owner.not_before, roles],
                 [self.position.incarnation, self.position.offset],
                 self.read_at,
@@ -77,10 +79,10 @@ class Verdict:
     @classmethod
     def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
-        document, owner, position, read_at, jwt, idles_at = json.loads(text)
+        document, policy, owner, position, read_at, jwt, idles_at = json.loads(text)
         owner_id, username, enabled, not_before, roles = owner
         return cls(
-            record=KeyRecord.from_document(document),
+            record=KeyRecord.from_document(document, policy=Policy.from_text(policy)),
             owner=Owner(
                 id=owner_id,
                 username=username,

@@ -123,5 +123,5 @@ def _wait_for_lookup(world: KeycloakWorld, username: str) -> None:
 
 def _forget_verdicts(world: KeycloakWorld) -> None:
     with redis.Redis.from_url(world.redis.url) as client:
-        for name in client.scan_iter("keystile:v3:*"):
+        for name in client.scan_iter("keystile:v4:*"):
             client.delete(name)

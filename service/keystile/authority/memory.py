@@ -77,7 +77,11 @@ class ChangeMemory:
         if position.incarnation != self._heard.incarnation or position.offset < self._void or not self.hears():
             return False
         read_at = (position.offset, position.local)
-        return all(self._touched.get(name, _UNTOUCHED)[0] <= read_at for name in (_EVERYBODY, *names))
+        for name in (_EVERYBODY, *names):
+            touched = self._touched.get(name)
+            if touched is not None and touched[0] > read_at:
+                return False
+        return True
 
     def counts_verdict(self, verdict: Verdict, now: float) -> bool:
         """Tell whether *verdict* still counts by the log at *now* (epoch seconds)."""
@@ -94,7 +98,8 @@ class ChangeMemory:
 
     def is_killed(self, key_id: str, gen: int, now: float) -> bool:
         """Tell whether a JWT or record of that generation was killed by *now* (epoch seconds)."""
-        return any(gen < kill.kills_below and kill.kills_from <= now for kill in self._kills.get(key_id, ()))
+        kills = self._kills.get(key_id)
+        return kills is not None and any(gen < kill.kills_below and kill.kills_from <= now for kill in kills)
 
     def seconds_to_kill(self, key_id: str, gen: int, now: float) -> float:
         """Return when, from *now* (epoch seconds) on, that generation is killed; infinity if nothing says so."""

@@ -35,7 +35,7 @@ class Negatives:
 
     def check(self, key: ApiKey) -> None:
         """Raise the remembered refusal of *key*, if there is one that counts."""
-        entry = self._entries.get(key.name)
+        entry = self._entries.get(key.name) if self._entries else None
         if entry is None:
             return
         reason, position = entry

@@ -42,6 +42,7 @@ _log = structlog.get_logger(__name__)
 PAUSE = 3.0  # seconds between two flushes
 THROTTLE = 300.0  # seconds between two writes of the last use of one key
 MOST_ROWS = 20_000  # keys and days that wait while the store is away
+_SAME_MOMENT = 1.0  # seconds: of uses this close together the first is told
 _MOST_SEEN = 100_000  # secrets used in the last five minutes, as many as there are verdicts
 _MOST_NAMES = 100  # things counted of a key and day between two flushes
 _AT_ONCE = 200  # keys in one round trip
@@ -131,9 +132,12 @@ class UsageRecorder:
                 self._lose()
                 return
             seen = self._seen[key] = _Seen()
+        used_at = self._clock().timestamp()
+        if seen.use is not None and 0 <= used_at - seen.use.at < _SAME_MOMENT:
+            return
         seen.use = LastUse(
             key_id=verdict.record.key_id,
-            at=self._clock().timestamp(),
+            at=used_at,
             address=context.address,
             user_agent=tellable(context.user_agent, MAX_USER_AGENT),
             secret_ends_at=ends_at,

@@ -69,14 +69,14 @@ class Verifier:
     ticks: Ticks
     flights: Flights[Verdict]
 
-    async def verify(self, presented: str, context: RequestContext) -> Verdict:
-        """Return the verdict on the *presented* key, or raise a `KeyRefusedError`.
+    async def verify(self, presented: str, context: RequestContext, name: bytes | None = None) -> Verdict:
+        """Return the verdict on the *presented* key, or raise a `KeyRefusedError`. *name*: what `name` returns for it.
 
         The secret is proved before anything else about the record is looked at, and the request is counted last: one
         that is refused spends nothing. Raises `CannotTellError` where nobody can say, `TooManyFailuresError` where the
         address has spent its failures, and `LimitReachedError` where the key has spent a limit.
         """
-        name = self._name(presented)
+        name = name or self.name(presented)
         known = self.standing(name)
         try:
             if known is not None and not known.meters:  # nothing to wait for, and nothing to count
@@ -123,7 +123,7 @@ class Verifier:
         What can end it is compared here each time: silence of the log, anything it said since, and the clock. What
         depends on the request is for the caller: see `decide_asked`.
         """
-        known = self.near.known(name) if name is not None else None
+        known = self.known(name)
         if known is None or known.version != self.memory.version:
             return None
         now = self.ticks()
@@ -131,7 +131,7 @@ class Verifier:
 
     def _let_stand(self, name: bytes | None, verdict: Verdict, context: RequestContext) -> None:
         """Audit that *verdict*, just judged, allows the key, and remember it until something could make that untrue."""
-        known = self.near.known(name) if name is not None else None
+        known = self.known(name)
         if known is None or known.verdict is not verdict:
             self.auditor.accepted(verdict, context)  # none is kept, or a newer one by now
             self.usage.accepted(verdict, context)
@@ -161,9 +161,8 @@ class Verifier:
         if reason is not None:
             raise KeyRefusedError(reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
 
-    def known(self, presented: str) -> Known | None:
-        """Return what this process keeps of a *presented* key, whether or not it still counts."""
-        name = self._name(presented)
+    def known(self, name: bytes | None) -> Known | None:
+        """Return what this process keeps under that cache name, whether or not it still counts."""
         return None if name is None else self.near.known(name)
 
     def share_jwt(self, presented: str, verdict: Verdict, jwt: ReusableJwt) -> None:
@@ -192,7 +191,7 @@ class Verifier:
             reason = Reason.SECRET_ENDED if ended else Reason.REVOKED
             raise KeyRefusedError(reason, key_id=record.key_id, owner=owner.username)
 
-    def _name(self, presented: str) -> bytes | None:
+    def name(self, presented: str) -> bytes | None:
         """Return the cache name of what could be a key, None for what cannot be one."""
         return self.format.name(presented.encode()) if len(presented) <= MAX_KEY_BYTES and presented.isascii() else None
 
@@ -204,7 +203,7 @@ class Verifier:
             return known.verdict
         verdict = self._kept(name)
         if verdict is None:
-            verdict = await self._prove(self.format.parse(presented), context)  # no I/O for a forged key
+            verdict = await self._prove(self.format.parse(presented, name), context)  # no I/O for a forged key
         self.judge(verdict, context)
         return verdict
 

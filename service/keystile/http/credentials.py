@@ -60,10 +60,15 @@ def sole_bearer(headers: Iterable[Header]) -> bytes | None:
     return found[7:] if found is not None and found[:7] == b"Bearer " else None
 
 
+def bearer(presented: bytes) -> Credential:
+    """Return what `sole_bearer` found as `credential_of` would."""
+    return Credential(presented.decode("latin-1").strip(), "bearer")
+
+
 def _parse_authorization(value: str) -> Credential | None:
     scheme, _, rest = value.strip().partition(" ")
     if scheme.lower() == "bearer":
-        return Credential(rest.strip(), "bearer")
+        return bearer(rest.encode("latin-1"))
     if scheme.lower() == "basic":
         return parse_basic(rest.strip())
     return None

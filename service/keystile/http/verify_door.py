@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from keystile.errors import KeystileError, Reason
 from keystile.http.asgi import Answer, json_answer
-from keystile.http.credentials import credential_of, sole_bearer
+from keystile.http.credentials import bearer, credential_of, sole_bearer
 from keystile.http.doors import answer_to, limits_of, limits_told
 from keystile.keys import MAX_KEY_BYTES
 
@@ -37,6 +38,7 @@ _ALWAYS: tuple[Header, ...] = (
 )
 _NO_TENANT = b"-"
 _PLAIN = "".join(chr(code) for code in (*range(0x21, 0x25), *range(0x26, 0x7F)))
+_IS_PLAIN = re.compile(r"[\x21-\x24\x26-\x7e]+").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +52,23 @@ class VerifyDoor:
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request; its body is never read."""
-        answer = self._at_once(scope)
+        presented = sole_bearer(scope["headers"])
+        answer = None if presented is None else self._at_once(presented, scope)
         if answer is None:
             try:
-                credential = credential_of(scope)
+                credential = credential_of(scope) if presented is None else bearer(presented)
                 answer = _NO_CREDENTIAL if credential is None else await self._answer(scope, credential)
             except KeystileError as error:
                 answer = answer_to(error, _REFUSED)
         await answer.send(send, head=scope["method"] == "HEAD")
 
-    def _at_once(self, scope: Scope) -> Answer | None:
+    def _at_once(self, presented: bytes, scope: Scope) -> Answer | None:
         """Return the answer to a request that presents one bearer and asks nothing more, if no look-up is needed.
 
         Every gateway asks like this. What `decide` would look at in such a request is nothing, so what it said of a key
         that stands is what it would say now; and a forged key is thrown away before anything is made of it.
         """
-        presented = sole_bearer(scope["headers"])
-        if presented is None or len(presented) > MAX_KEY_BYTES:
+        if len(presented) > MAX_KEY_BYTES:
             return None
         known = self.verifier.standing(self.verifier.format.name(presented))
         if known is None:
@@ -90,8 +92,9 @@ class VerifyDoor:
         context = self.contexts.of(scope, _DOOR, client_id=credential.client_id, at_gateway=True)
         if _looks_like_jwt(credential.text):
             return await self._pass_on(credential.text, context)
-        verdict = await self.verifier.verify(credential.text, context)
-        known, limits = self.verifier.known(credential.text), limits_of(verdict, self.verifier)
+        name = self.verifier.name(credential.text)
+        verdict = await self.verifier.verify(credential.text, context, name)
+        known, limits = self.verifier.known(name), limits_of(verdict, self.verifier)
         if known is not None and known.verdict is verdict and self.verifier.ticks() < known.prepared_until:
             return _good(known.answer, limits)
         jwt = self.exchange.reusable(verdict, context)
@@ -148,7 +151,7 @@ def encode_identity(value: str) -> str:
     """Return *value* percent-encoded outside %x21-24 and %x26-7E, `-` for nothing, `%2D` for a lone dash."""
     if value in ("", "-"):
         return "%2D" if value else "-"
-    return quote(value, safe=_PLAIN)
+    return value if _IS_PLAIN(value) else quote(value, safe=_PLAIN)
 
 
 def _looks_like_jwt(text: str) -> bool:

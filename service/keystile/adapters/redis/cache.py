@@ -87,7 +87,7 @@ class RedisVerdictCache:
 
 def verdict_name(key: ApiKey) -> str:
     """Return the name under which the verdict on *key* is kept."""
-    return f"keystile:v3:{key.name.hex()}"  # 3: the form of what is sealed
+    return f"keystile:v4:{key.name.hex()}"  # 4: the form of what is sealed
 
 
 def _associated(key: ApiKey) -> bytes:

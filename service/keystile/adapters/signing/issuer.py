@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -38,7 +39,7 @@ class LocalTokenIssuer:
 
     def maker(self, audience: str) -> str:
         """See `TokenIssuer.maker`."""
-        return hashlib.sha256(f"{self._issuer} {audience} {self._kid}".encode()).hexdigest()[:16]
+        return _maker(self._issuer, audience, self._kid)
 
     def verify(self, token: str) -> dict[str, Any] | None:
         """See `TokenIssuer.verify`."""
@@ -60,3 +61,8 @@ class LocalTokenIssuer:
     def jwks(self) -> dict[str, Any]:
         """See `TokenIssuer.jwks`."""
         return {"keys": [key.public_jwk for key, _ in self._by_kid.values()]}
+
+
+@lru_cache(maxsize=256)
+def _maker(issuer: str, audience: str, kid: str) -> str:
+    return hashlib.sha256(f"{issuer} {audience} {kid}".encode()).hexdigest()[:16]
