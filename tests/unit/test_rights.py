@@ -185,7 +185,7 @@ def test_admin_sets_all_fields(name: str, relation: Relation) -> None:
 
 
 def test_tenant_admin_keeps_keys_in_the_tenant() -> None:
-    """Within its tenant it may set levels and limits; neither move a key out, give reserved scopes, nor say who acts."""
+    """Within its tenant it sets levels and limits; it neither moves a key out, gives reserved scopes, nor lets act."""
     here = (Relation.TENANT, Relation.ANY)
     withheld = {"tenant", "may_act", "act_depth", RESERVED}
     assert denied_fields(CALLERS["tenant-admin"], ALL_FIELDS, {"scopes"}, *here) == withheld
