@@ -147,8 +147,8 @@ async def test_a_jwt_ends_with_the_first_of_its_keys(world: World, party: Party,
     ends_at = world.time.now() + timedelta(seconds=60)
     policy = party.alice.record.policy
     short = await world.issue(owner="helper", policy=policy, expires_at=ends_at)
-    pair = (short, party.agent) if shortest == "subject" else (party.alice, short)
-    claims = claims_of(await exchange(world, *map(key_of, pair)))
+    subject, actor = (short, party.agent) if shortest == "subject" else (party.alice, short)
+    claims = claims_of(await exchange(world, key_of(subject), key_of(actor)))
     assert claims["exp"] == int(ends_at.timestamp())
 
 
@@ -175,6 +175,14 @@ async def test_a_jwt_gives_no_more_scopes_than_it_has(world: World, party: Party
     acting = await minted(world, party.agent, scopes=("write",))
     assert claims_of(await exchange(world, key_of(party.alice), acting))["scope"] == "write"
     assert await refusal(world, key_of(party.alice), acting, scopes=("read",)) is Reason.SCOPE_DENIED
+
+
+async def test_what_a_test_key_had_a_part_in_is_for_tests(world: World, party: Party) -> None:
+    """A JWT by which a test key acts says `env: test`, and so does whatever is made from it."""
+    tester = await world.issue(owner="helper", policy=Policy(scopes=("read",)), environment="test")
+    token = await exchange(world, key_of(party.alice), key_of(tester), audience=ISSUER)
+    assert claims_of(token)["env"] == claims_of(await exchange(world, jwt_of(token)))["env"] == "test"
+    assert claims_of(await exchange(world, key_of(party.alice), key_of(party.agent)))["env"] == "live"
 
 
 @pytest.mark.parametrize("audience", [MCP, DEFAULT_AUDIENCE])

@@ -141,13 +141,16 @@ def _granted(proof: Proof, acting: Proof | None, context: RequestContext) -> Gra
     return Grant(context.audience or context.rules.default_audience, scopes)
 
 
-def _within(claims: dict[str, Any], proof: Proof) -> dict[str, int]:
-    """Return the end and the age of a JWT with these claims that was made from what *proof* proved.
+def _within(claims: dict[str, Any], proof: Proof) -> dict[str, Any]:
+    """Return what becomes of end, age and environment of a JWT with these claims, as it comes from what was proved.
 
     It is as old as the oldest JWT it comes from. The attack: whoever was signed out everywhere a moment ago has a JWT
     that no process refuses yet, and makes one from it that is younger than the sign-out.
     """
-    if proof.claims is None:
-        expires_at = proof.verdict.record.expires_at
-        return {} if expires_at is None else {"exp": min(claims["exp"], int(expires_at.timestamp()))}
-    return {"exp": min(claims["exp"], proof.claims["exp"]), "iat": min(claims["iat"], proof.claims["iat"])}
+    record, given = proof.verdict.record, proof.claims
+    if given is not None:
+        bounds = {"exp": min(claims["exp"], given["exp"]), "iat": min(claims["iat"], given["iat"])}
+    else:
+        bounds = {} if record.expires_at is None else {"exp": min(claims["exp"], int(record.expires_at.timestamp()))}
+    is_test = "test" in (record.environment, None if given is None else given.get("env"))
+    return {**bounds, "env": "test"} if is_test else bounds

@@ -103,7 +103,9 @@ class TokenDoor:
 def _document(minted: Minted) -> dict[str, object]:
     """Return what every grant answers (RFC 6749, 5.1)."""
     document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
-    return {**document, "scope": " ".join(minted.granted.scopes)} if minted.granted.scopes else document
+    if minted.granted.scopes:
+        document["scope"] = " ".join(minted.granted.scopes)
+    return document
 
 
 def _one_way(form: Form, scope: Scope) -> Credential | None:
