@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
+import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -18,6 +22,7 @@ from stories.keycloak_world import KeycloakWorld
 if TYPE_CHECKING:
     from stories.world import World
 
+_README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 MCP = "https://mcp.example.com/mcp"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 API_KEY = "urn:keystile:token-type:api-key"
@@ -63,6 +68,24 @@ def claims_of(deployment: World, token: str, audience: str) -> dict[str, Any]:
     signing = jwt.PyJWKClient(f"{deployment.server.url}/sts/jwks.json").get_signing_key_from_jwt(token)
     claims: dict[str, Any] = jwt.decode(token, signing, ["RS256"], audience=audience, issuer=deployment.issuer)
     return claims
+
+
+def test_what_the_readme_says_of_agents_is_true(embedded: World) -> None:
+    """Its lines, pasted with the ids and keys at hand, let an agent act and get its JWT."""
+    person, agent = embedded.issue("alice"), embedded.issue("agent")
+    (block,) = [each for each in re.findall(r"```sh\n(.*?)```", _README, re.DOTALL) if "actor_token" in each]
+    command, curl = block.split("\n", 1)
+    words = command.replace("AGENT_KEY_ID", agent["key_id"]).replace("KEY_ID", person["key_id"]).split()
+    assert embedded.cli(*words[1:]).returncode == 0
+    done = subprocess.run(  # noqa: S603 - as a person pastes it
+        ["sh", "-ec", curl.replace("http://127.0.0.1:8400", embedded.server.url)],  # noqa: S607
+        env={**os.environ, "KEY": person["api_key"], "AGENT_KEY": agent["api_key"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    claims = claims_of(embedded, json.loads(done.stdout)["access_token"], f"{embedded.issuer}/default")
+    assert claims["act"]["client_id"] == agent["key_id"]
 
 
 def test_authlib_gets_tokens_by_both_grants(deployment: World) -> None:
