@@ -15,6 +15,7 @@ from keystile.authority.administration import Administration
 from keystile.authority.alterations import Alterations
 from keystile.authority.callers import Callers
 from keystile.authority.chores import Chores
+from keystile.authority.delegating import Delegating
 from keystile.authority.exchange import Exchange
 from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
@@ -119,6 +120,7 @@ class Deployment:
     metering: Metering
     jwts: JwtVerifier
     exchange: Exchange
+    delegating: Delegating
     lifecycle: Lifecycle
     alterations: Alterations
     administration: Administration
@@ -289,6 +291,7 @@ class Assembly:
     def deployment(self) -> Deployment:
         """Return what the edges use."""
         jwts = self._make_jwts()
+        exchange = Exchange(self._tokens, now, self._settings.token_ttl)
         lifecycle = Lifecycle(
             directory=self._backend.directory,
             follower=self._follower,
@@ -311,7 +314,8 @@ class Assembly:
             verifier=self._verifier,
             jwts=jwts,
             metering=self._metering,
-            exchange=Exchange(self._tokens, now, self._settings.token_ttl),
+            exchange=exchange,
+            delegating=Delegating(verifier=self._verifier, jwts=jwts, exchange=exchange),
             lifecycle=lifecycle,
             alterations=alterations,
             administration=Administration(

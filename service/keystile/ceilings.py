@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from keystile.records import KeyRecord
     from keystile.rights import Caller
 
-_NONE_BY_DEFAULT = {"scopes": (), "audiences": ()}  # of these a key has none unless some are asked for
+_NONE_BY_DEFAULT = {
+    "scopes": (),
+    "audiences": (),
+    "may_act": (),
+    "act_depth": 1,
+}  # of these a key has none unless some are asked for
 
 
 def inherited(caller: Caller, tenant: str = "") -> Policy:

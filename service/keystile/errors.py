@@ -51,6 +51,8 @@ class Reason(StrEnum):
     ID_MISMATCH = "id_mismatch"
     AUDIENCE_DENIED = "audience_denied"
     SCOPE_DENIED = "scope_denied"
+    ACTOR_DENIED = "actor_denied"
+    CHAIN_TOO_LONG = "chain_too_long"
     POLICY_UNVERIFIABLE = "policy_unverifiable"
     ADDRESS_DENIED = "address_denied"
     ORIGIN_DENIED = "origin_denied"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from keystile.delegation import judge_actors
 from keystile.errors import Reason
 from keystile.limits import Levels
 from keystile.network import Facts, judge_request
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
+    from keystile.delegation import Actor
     from keystile.restrictions import Policy
 
 API_SCOPES = frozenset({"keys:read", "keys:write", "keys:admin"})
@@ -51,6 +53,7 @@ class RequestContext:
 
     *facts* are what a trusted proxy said of it, and alone what a policy on requests is judged by. *at_gateway*: the JWT
     goes to the upstream of the request that was judged, not to the client.
+    *actors*: who acts for the key's owner, the one who asks first; none where the owner does.
     *is_counted*: it spends the limits of the key, as all do but introspection.
     """
 
@@ -62,7 +65,7 @@ class RequestContext:
     client_id: str | None = None
     scopes: tuple[str, ...] = ()
     audience: str | None = None
-    actor: str | None = None
+    actors: tuple[Actor, ...] = ()
     facts: Facts | None = None
     at_gateway: bool = False
     user_agent: str = field(default="", compare=False)
@@ -101,6 +104,10 @@ def decide_asked(record: KeyRecord, owner: Owner, context: RequestContext) -> Re
     """Return why the key may not be used for what this request is and asks, None if it may."""
     for check in _ASKED:
         reason = check(record, context)
+        if reason is not None:
+            return reason
+    if context.actors:
+        reason = _check_actors(record, context)
         if reason is not None:
             return reason
     return _check_scopes(record, owner, context)
@@ -194,6 +201,13 @@ def _check_audience(record: KeyRecord, context: RequestContext) -> Reason | None
     if asked == context.rules.api_audience:  # no list names it: the scopes do
         return None if API_SCOPES.intersection(record.policy.scopes) else Reason.AUDIENCE_DENIED
     return None if audience_is_allowed(asked, record.policy.audiences, context.rules) else Reason.AUDIENCE_DENIED
+
+
+def _check_actors(record: KeyRecord, context: RequestContext) -> Reason | None:
+    # The attack: an agent issues keys of its own in the owner's name, and these outlive every right it had.
+    if context.audience is not None and context.audience == context.rules.api_audience:
+        return Reason.AUDIENCE_DENIED
+    return judge_actors(record.policy, context.actors)
 
 
 def _check_scopes(record: KeyRecord, owner: Owner, context: RequestContext) -> Reason | None:

@@ -14,6 +14,9 @@ from keystile.errors import ConfigurationError
 OWN_LIMITS = ("requests_per_hour", "requests_per_day", "requests_per_month", "cost_cents_per_month")
 """The limits of a key alone."""
 
+DELEGATION = ("may_act", "act_depth")
+"""Who may act for the key's owner, and how many of them one after the other."""
+
 CARRIED = ("capabilities", "max_tokens_per_request", "max_concurrent_requests")
 """What a tenant may have defaults for: carried in the JWT, enforced by whoever reads it."""
 
@@ -23,13 +26,14 @@ Capability = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What a key may do. Every field's default restricts nothing, but for `scopes` and `audiences`.
+    """What a key may do. Every field's default restricts nothing, but for lists of what is allowed.
 
-    *scopes*: none means no scope at all. *audiences*: none means the default one alone. *projects*, *allowed_ips*
-    (CIDRs), *allowed_origins* (host names), *allowed_endpoints* (`GET /path/*`): none means any. Numbers of requests
-    and cents are limits of this key alone; *level* names a preset that all keys of an owner share. *idle_days*: a key
-    unused for so long expires. *capabilities*, *max_tokens_per_request* and *max_concurrent_requests* are carried in
-    the JWT and enforced by whoever reads it.
+    *scopes*: none means no scope at all. *audiences*: none means the default one alone. *may_act* names who may act for
+    the owner, none meaning nobody, and *act_depth* how many one after the other (see `delegation`). *projects*,
+    *allowed_ips* (CIDRs), *allowed_origins* (host names), *allowed_endpoints* (`GET /path/*`): none means any. Numbers
+    of requests and cents are limits of this key alone; *level* names a preset that all keys of an owner share.
+    *idle_days*: a key unused for so long expires. *capabilities*, *max_tokens_per_request* and
+    *max_concurrent_requests* are carried in the JWT and enforced by whoever reads it.
     """
 
     scopes: tuple[str, ...] = ()
@@ -50,6 +54,8 @@ class Policy:
     capabilities: tuple[Capability, ...] = field(default=())
     max_tokens_per_request: int | None = None
     max_concurrent_requests: int | None = None
+    may_act: tuple[str, ...] = ()
+    act_depth: int = 1
 
     @property
     def is_limited(self) -> bool:
@@ -239,6 +245,10 @@ def _at_least(wide: int | None, narrow: int | None) -> bool:
     return wide is None or (narrow is not None and narrow <= wide)
 
 
+def _no_deeper(wide: int, narrow: int) -> bool:
+    return narrow <= wide
+
+
 def _same(wide: object, narrow: object) -> bool:
     return wide == narrow
 
@@ -270,6 +280,8 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "capabilities": _capabilities,
     "max_tokens_per_request": _number,
     "max_concurrent_requests": _number,
+    "may_act": _strings,
+    "act_depth": _number,
 }
 
 # Does what stands first allow all that stands second? What cannot be compared must be the same.
@@ -292,4 +304,6 @@ _COVERS: Mapping[str, Callable[[Any, Any], bool]] = {
     "capabilities": _same_or_none,
     "max_tokens_per_request": _at_least,
     "max_concurrent_requests": _at_least,
+    "may_act": _holds,
+    "act_depth": _no_deeper,
 }

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from keystile.policy import RESERVED_SCOPES
-from keystile.restrictions import OWN_LIMITS, Policy
+from keystile.restrictions import DELEGATION, OWN_LIMITS, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RESERVED = "reserved_scopes"
 """Stands among the names of a policy's fields for the reserved ones among its scopes."""
 
-ADMIN_FIELDS = frozenset({"level", "tenant", *OWN_LIMITS, "may_act", RESERVED})
+ADMIN_FIELDS = frozenset({"level", "tenant", *OWN_LIMITS, *DELEGATION, RESERVED})
 """What an owner may not set on its own keys, not even to less."""
 
 
@@ -115,7 +115,8 @@ _TABLE: Mapping[tuple[Role, Relation], Right] = {
     (Role.ADMIN, Relation.TENANT): Right(_LOOK | _OF_AN_OWNER | {Action.IMPERSONATE}),
     (Role.ADMIN, Relation.OWN): Right(_LOOK | _OF_AN_OWNER | {Action.WHOAMI}),
     (Role.TENANT_ADMIN, Relation.TENANT): Right(
-        _LOOK | _GET | _END | {Action.CHANGE, Action.REPORT_USAGE}, withheld=frozenset({"tenant", "may_act", RESERVED})
+        _LOOK | _GET | _END | {Action.CHANGE, Action.REPORT_USAGE},
+        withheld=frozenset({"tenant", *DELEGATION, RESERVED}),
     ),
     (Role.TENANT_ADMIN, Relation.OWN): Right(frozenset({Action.WHOAMI})),
     (Role.OWNER_READ, Relation.OWN): Right(_LOOK | {Action.WHOAMI}),

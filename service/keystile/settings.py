@@ -264,6 +264,8 @@ class Settings(BaseSettings):
             faults.append("KEYSTILE_API_CLIENTS: tokens of KEYSTILE_KEYCLOAK_TOKENS_ID stand for keys, not for people")
         if self.default_audience == self.api_audience:
             faults.append("KEYSTILE_DEFAULT_AUDIENCE is not the API's own: every key gets JWTs for it")
+        if self.default_audience == self.issuer:
+            faults.append("KEYSTILE_DEFAULT_AUDIENCE is not KEYSTILE_ISSUER: any JWT could be exchanged for another")
         if self.admin_key and not _ADMIN_KEY.fullmatch(self.admin_key.get_secret_value()):
             faults.append("KEYSTILE_ADMIN_KEY is 32 to 256 printable characters without spaces: openssl rand -hex 32")
         return faults

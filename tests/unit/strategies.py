@@ -39,6 +39,8 @@ policies = st.builds(
     capabilities=capabilities,
     max_tokens_per_request=limits,
     max_concurrent_requests=limits,
+    may_act=words,
+    act_depth=st.integers(0, 2**53),
 )
 hashes = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60)
 earlier_secrets = st.builds(

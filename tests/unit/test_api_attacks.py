@@ -179,7 +179,7 @@ async def test_nothing_that_shows_keys_is_stored_on_the_way(client: Client) -> N
 
 @pytest.mark.parametrize(
     "field",
-    ["key_id", "gen", "status", "issued_by", "issued_at", "bcrypt", "digest", "may_act", "owner_id", "requests"],
+    ["key_id", "gen", "status", "issued_by", "issued_at", "bcrypt", "digest", "act", "owner_id", "requests"],
 )
 async def test_only_what_is_described_can_be_set(client: Client, field: str) -> None:
     """What a record holds besides is named as unknown, wherever it is sent, and nothing is done."""

@@ -34,6 +34,8 @@ WHOLE_POLICY = {
     "--blocked-endpoint": ("blocked_endpoints", ["* /v1/admin"]),
     "--max-tokens-per-request": ("max_tokens_per_request", 100),
     "--max-concurrent-requests": ("max_concurrent_requests", 2),
+    "--may-act": ("may_act", ["k3v9x0q2m7ab"]),
+    "--act-depth": ("act_depth", 2),
     "--capabilities": ("capabilities", CAPABILITIES),
 }
 

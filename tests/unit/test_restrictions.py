@@ -53,6 +53,8 @@ related = st.builds(
     allowed_endpoints=some(*ENDPOINTS),
     blocked_endpoints=some(*ENDPOINTS),
     capabilities=st.sampled_from([(), ({"resource": "db"},), ({"resource": "db"}, {"resource": "fs"})]),
+    may_act=some("agent", "k3v9x0q2m7ab"),
+    act_depth=st.integers(0, 3),
     **dict.fromkeys(NUMBERS, numbers),
 )
 facts = st.builds(

@@ -167,7 +167,7 @@ def test_owner_sets_no_field_of_an_admin() -> None:
 def test_limits_are_an_admins() -> None:
     """Every number that is counted against is among the fields of an admin."""
     assert {name for name in ALL_FIELDS if name.endswith(("_per_hour", "_per_day", "_per_month"))} <= ADMIN_FIELDS
-    assert {"level", "tenant", "may_act", RESERVED} <= ADMIN_FIELDS
+    assert {"level", "tenant", "may_act", "act_depth", RESERVED} <= ADMIN_FIELDS
 
 
 @given(wider=st.sets(st.sampled_from(sorted(ALL_FIELDS))), changed=st.sets(st.sampled_from(sorted(ALL_FIELDS))))
@@ -185,9 +185,10 @@ def test_admin_sets_all_fields(name: str, relation: Relation) -> None:
 
 
 def test_tenant_admin_keeps_keys_in_the_tenant() -> None:
-    """Within its tenant it may set levels and limits, and neither move a key out nor give reserved scopes."""
+    """Within its tenant it sets levels and limits; it neither moves a key out, gives reserved scopes, nor lets act."""
     here = (Relation.TENANT, Relation.ANY)
-    assert denied_fields(CALLERS["tenant-admin"], ALL_FIELDS, {"scopes"}, *here) == {"tenant", RESERVED}
+    withheld = {"tenant", "may_act", "act_depth", RESERVED}
+    assert denied_fields(CALLERS["tenant-admin"], ALL_FIELDS, {"scopes"}, *here) == withheld
     own_outside = denied_fields(CALLERS["tenant-admin"], ALL_FIELDS, {"scopes"}, Relation.OWN, Relation.ANY)
     assert own_outside == (ADMIN_FIELDS & ALL_FIELDS) | {"scopes"}
 

@@ -23,6 +23,7 @@ from keystile.authority.alterations import Alterations
 from keystile.authority.auditing import Auditor
 from keystile.authority.callers import Callers
 from keystile.authority.chores import Chores
+from keystile.authority.delegating import Delegating
 from keystile.authority.exchange import Exchange
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
@@ -114,6 +115,11 @@ class World:
     def exchange(self) -> Exchange:
         """What makes JWTs of five minutes."""
         return Exchange(self.tokens, self.time.now, timedelta(minutes=5))
+
+    def delegating(self, process: Process | None = None) -> Delegating:
+        """Return what exchanges tokens in that process."""
+        process = process or self.here
+        return Delegating(verifier=process.verifier, jwts=process.jwts, exchange=self.exchange)
 
     async def start(
         self,

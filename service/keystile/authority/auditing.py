@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
@@ -69,12 +69,32 @@ class Auditor:
         self.outcomes: Counter[str] = Counter()
 
     def accepted(self, verdict: Verdict, context: RequestContext) -> None:
-        """Audit a success, at most once a minute per key; who knows when the last line was calls the next two."""
-        if verdict.record.key_id in self._accepted:
+        """Audit a success, at most once a minute per key and whoever acts for its owner.
+
+        Who knows when the last line was calls the next two.
+        """
+        name = _chain_of(verdict, context)
+        if name in self._accepted:
             self.accepted_again()
         else:
-            self._accepted[verdict.record.key_id] = True
+            self._accepted[name] = True
             self.accepted_anew(verdict, context)
+
+    def delegated(self, verdict: Verdict, context: RequestContext, **granted: str) -> None:
+        """Audit that a JWT was given to whoever acts for the key's owner: each one, with what was *granted*."""
+        self._log.record(
+            AuditEvent(
+                event="delegated",
+                outcome="accepted",
+                key_id=verdict.record.key_id,
+                owner=verdict.owner.username,
+                tenant=verdict.record.policy.tenant or None,
+                actor=f"key:{context.actors[0].key_id}",
+                address=context.address or None,
+                request_id=context.request_id or None,
+                detail={**_detail(context), **granted},
+            )
+        )
 
     def accepted_again(self) -> None:
         """Count a success whose key was audited less than a minute ago."""
@@ -91,7 +111,7 @@ class Auditor:
                 owner=verdict.owner.username,
                 address=context.address or None,
                 request_id=context.request_id or None,
-                detail={"door": context.door},
+                detail=_detail(context),
             )
         )
 
@@ -111,7 +131,7 @@ class Auditor:
                 address=context.address or None,
                 reason=reason.value,
                 request_id=context.request_id or None,
-                detail={"door": context.door},
+                detail=_detail(context),
             )
         )
 
@@ -130,7 +150,7 @@ class Auditor:
                 address=context.address or None,
                 reason=refusal.reason.value,
                 request_id=context.request_id or None,
-                detail={"door": context.door, "limit": refusal.limit},
+                detail={**_detail(context), "limit": refusal.limit},
             )
         )
 
@@ -186,3 +206,16 @@ class Auditor:
         while True:
             await asyncio.sleep(1.0)
             self.flush()
+
+
+def _chain_of(verdict: Verdict, context: RequestContext) -> str:
+    """Return the key id, and behind it those of who acts for its owner."""
+    key_id = verdict.record.key_id
+    return " ".join((key_id, *(actor.key_id for actor in context.actors))) if context.actors else key_id
+
+
+def _detail(context: RequestContext) -> dict[str, Any]:
+    """Return where it was, and who acts, the one who asks first."""
+    if not context.actors:
+        return {"door": context.door}
+    return {"door": context.door, "act": [actor.key_id for actor in context.actors]}

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from keystile.authority.lookup import with_roles
+from keystile.delegation import actors_of
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
 from keystile.policy import held_scopes
 from keystile.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from cachetools import TTLCache
 
     from keystile.authority.flights import Flights
     from keystile.authority.verifier import Verifier
+    from keystile.delegation import Actor
     from keystile.policy import RequestContext
     from keystile.ports import Directory, TokenIssuer
 
 
 @dataclass(frozen=True, slots=True)
 class PresentedJwt:
-    """One of our JWTs, checked: its text, its claims, and the verdict on its key."""
+    """One of our JWTs, checked: its text, its claims, the verdict on its key, and who acts by it, outermost first."""
 
     text: str
     claims: dict[str, Any]
     verdict: Verdict
+    actors: tuple[Actor, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +43,20 @@ class JwtVerifier:
     records: TTLCache[str, Verdict]
     flights: Flights[Verdict]
 
-    async def verify(self, token: str, context: RequestContext) -> PresentedJwt:
-        """Return the checked *token* if it was made for exactly this door's audience, else raise `KeyRefusedError`."""
+    async def verify(
+        self, token: str, context: RequestContext, *, meant_for: Collection[str] | None = None
+    ) -> PresentedJwt:
+        """Return the checked *token* if it was made for exactly this door's audience, else raise `KeyRefusedError`.
+
+        *meant_for*: where the request itself asks for an audience, those that the token may have been made for.
+        """
+        claims = self.tokens.verify(token)
         try:
-            presented = await self._verify(token, context)
+            if claims is not None and "act" in claims:  # nobody of these is checked yet, but refusals tell of them
+                context = replace(context, actors=context.actors + actors_of(claims))
+            presented = await self._judged(token, claims, context, meant_for)
             if await self.verifier.count(presented.verdict, context):
-                presented = await self._verify(token, context)  # that took a while
+                presented = await self._judged(token, self.tokens.verify(token), context, meant_for)  # it took a while
         except KeyRefusedError as refusal:
             self.verifier.auditor.refused(refusal, context)
             self.verifier.usage.refused(refusal)
@@ -55,13 +68,37 @@ class JwtVerifier:
         self.verifier.usage.accepted(presented.verdict, context, gen=presented.claims["gen"])
         return presented
 
-    async def _verify(self, token: str, context: RequestContext) -> PresentedJwt:
-        claims = self.tokens.verify(token)
-        if claims is None or claims.get("aud") != (context.audience or context.rules.default_audience):
+    async def _judged(
+        self, token: str, claims: dict[str, Any] | None, context: RequestContext, meant_for: Collection[str] | None
+    ) -> PresentedJwt:
+        expected = (context.audience or context.rules.default_audience,) if meant_for is None else meant_for
+        if claims is None or claims.get("aud") not in expected:
             raise KeyRefusedError(Reason.JWT_INVALID)
         if self.verifier.memory.heard is None:
             raise CannotTellError("the change log was not heard yet")  # it may say that this JWT is dead
-        key_id, owner_id, gen = claims["client_id"], claims["sub"], claims["gen"]
+        actors: tuple[Actor, ...] = ()
+        if "act" in claims:
+            actors = await self._living_actors(claims, context)
+            context = replace(context, actors=context.actors[: len(context.actors) - len(actors)] + actors)
+        verdict = await self._living(claims["client_id"], claims["sub"], claims["gen"], claims, context)
+        for actor in actors:
+            self._check_kills(actor.key_id, actor.gen)  # it may have been said while other records were read
+        self._check_asked(claims, context, verdict)
+        return PresentedJwt(token, claims, verdict, actors)
+
+    async def _living_actors(self, claims: dict[str, Any], context: RequestContext) -> tuple[Actor, ...]:
+        """Return who acts by these claims, each with a key that may be used for this request, now."""
+        alone = replace(context, client_id=None, audience=None, scopes=(), actors=())
+        living = []
+        for actor in actors_of(claims):
+            verdict = await self._living(actor.key_id, actor.owner_id, actor.gen, claims, alone)
+            living.append(replace(actor, username=verdict.owner.username))
+        return tuple(living)
+
+    async def _living(
+        self, key_id: str, owner_id: str, gen: int, claims: dict[str, Any], context: RequestContext
+    ) -> Verdict:
+        """Return the verdict on a key that a JWT with these claims stands on, if the JWT is good by that key."""
         self._check_kills(key_id, gen)
         verdict = await self._record(key_id, owner_id, context)
         self._check_kills(key_id, gen)  # it may have been said while the record was read
@@ -74,7 +111,13 @@ class JwtVerifier:
         )
         if lost:  # its owner lost a role since, or the deployment gave a scope up: no change of the key tells of that
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
-        return PresentedJwt(token, claims, verdict)
+        return verdict
+
+    def _check_asked(self, claims: dict[str, Any], context: RequestContext, verdict: Verdict) -> None:
+        """Refuse a request for more scopes than the JWT has, whatever its key holds."""
+        if context.scopes and not set(context.scopes) <= set(str(claims.get("scope", "")).split()):
+            key_id, owner = verdict.record.key_id, verdict.owner.username
+            raise KeyRefusedError(Reason.SCOPE_DENIED, key_id=key_id, owner=owner)
 
     def _check_kills(self, key_id: str, gen: int) -> None:
         if self.verifier.memory.is_killed(key_id, gen, self.verifier.clock().timestamp()):

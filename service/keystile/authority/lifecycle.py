@@ -10,6 +10,7 @@ import structlog
 from keystile.authority.walking import every_key
 from keystile.changes import Change
 from keystile.claims import check_claims
+from keystile.delegation import check_delegation
 from keystile.errors import (
     CannotTellError,
     KeyUnknownError,
@@ -199,6 +200,7 @@ def check_wanted(name: str, policy: Policy, rules: Rules) -> None:
     _check_no_credential({"name": name, **policy.to_document()})
     check_claims(policy)
     check_policy(policy)
+    check_delegation(policy)
     if not rules.levels.knows(policy):
         raise PolicyRefusedError(f"the deployment does not know the level {policy.level}", "level")
     for audience in policy.audiences:

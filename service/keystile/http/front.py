@@ -15,6 +15,7 @@ from keystile.http.app import create_app
 from keystile.http.asgi import json_answer
 from keystile.http.doors import Contexts
 from keystile.http.forwarding import Forwarding
+from keystile.http.gates import Gates, nginx_gate
 from keystile.http.token_door import TokenDoor
 from keystile.http.verify_door import VerifyDoor
 from keystile.wiring import open_deployment
@@ -43,6 +44,7 @@ class Doors:
 
     token: TokenDoor
     verify: VerifyDoor
+    gates: Gates
     contexts: Contexts
     exchange: Exchange
 
@@ -53,9 +55,11 @@ def make_doors(deployment: Deployment) -> Doors:
     forwarding = Forwarding(settings.forwarded_headers, f"{settings.issuer_path}/verify")
     contexts = Contexts(deployment.rules, ClientAddresses(settings.trusted_proxies), forwarding)
     verifier, exchange = deployment.verifier, deployment.exchange
+    verify = VerifyDoor(verifier, deployment.jwts, exchange, contexts)
     return Doors(
-        token=TokenDoor(verifier, exchange, contexts),
-        verify=VerifyDoor(verifier, deployment.jwts, exchange, contexts),
+        token=TokenDoor(verifier, exchange, deployment.delegating, contexts),
+        verify=verify,
+        gates=Gates(settings.issuer_path, {b"nginx": nginx_gate(verify)}),
         contexts=contexts,
         exchange=exchange,
     )
@@ -69,6 +73,7 @@ class Front:
         self._token_path = f"{settings.issuer_path}/token"
         self._verify_path = f"{settings.issuer_path}/verify"
         self._below_verify = f"{settings.issuer_path}/verify/"
+        self._below_gate = f"{settings.issuer_path}/gate/"
         self._doors: Doors | None = None
         self._app: Quart | None = None
         self._draining = False
@@ -92,6 +97,8 @@ class Front:
                 await doors.verify(scope, receive, send)
             elif path == self._token_path:
                 await doors.token(scope, receive, send)
+            elif path.startswith(self._below_gate):
+                await doors.gates(scope, receive, send)
             elif not path.startswith("/"):  # CONNECT names no path
                 await _NO_PATH.send(send)
             else:

@@ -1,4 +1,4 @@
-"""`POST /sts/token`: the OAuth token endpoint (RFC 6749, 4.4). A grant is one entry of a table."""
+"""`POST /sts/token`: the OAuth token endpoint (RFC 6749, 4.4; RFC 8693). A grant is one entry of a table."""
 
 from __future__ import annotations
 
@@ -10,32 +10,42 @@ from keystile.errors import KeyRefusedError, KeystileError, Reason, RequestError
 from keystile.http.asgi import json_answer, read_body
 from keystile.http.credentials import Credential, credential_of
 from keystile.http.doors import answer_to, limits_of
+from keystile.http.exchange_form import ACCESS_TOKEN, TOKEN_EXCHANGE, read_exchange
 from keystile.http.forms import parse_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from keystile.authority.exchange import Exchange
+    from keystile.authority.delegating import Delegating
+    from keystile.authority.exchange import Exchange, Minted
     from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Answer, Receive, Scope, Send
     from keystile.http.doors import Contexts
     from keystile.http.forms import Form
+    from keystile.policy import RequestContext
 
     Grant = Callable[[Form, Scope], Awaitable[Answer]]
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="keystile"')
 _REFUSED = json_answer(401, {"error": "invalid_client"}, _CHALLENGE)
+_BAD_TOKEN = json_answer(
+    400, {"error": "invalid_request", "error_description": "a token cannot be used for this request"}
+)
 _NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
 
 
 class TokenDoor:
-    """Exchanges a key for a fresh JWT. *grants*: the grant types this door knows, and who answers them."""
+    """Exchanges a key, or a JWT made for this, for a fresh JWT. *grants*: who answers each grant type it knows."""
 
-    def __init__(self, verifier: Verifier, exchange: Exchange, contexts: Contexts) -> None:
+    def __init__(self, verifier: Verifier, exchange: Exchange, delegating: Delegating, contexts: Contexts) -> None:
         self._verifier = verifier
         self._exchange = exchange
         self._contexts = contexts
-        self.grants: dict[str, Grant] = {"client_credentials": self._client_credentials}
+        self._delegating = delegating
+        self.grants: dict[str, Grant] = {
+            "client_credentials": self._client_credentials,
+            TOKEN_EXCHANGE: self._token_exchange,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,31 +70,52 @@ class TokenDoor:
 
     async def _client_credentials(self, form: Form, scope: Scope) -> Answer:
         credential = _one_way(form, scope)
-        context = self._contexts.of(
-            scope,
-            "token",
-            client_id=credential.client_id,
-            audience=_audience(form),
-            scopes=parse_scope(form.one("scope") or ""),
-        )
+        if credential is None:
+            raise KeyRefusedError(Reason.MALFORMED)
+        context = self._asked(form, scope, credential.client_id)
         verdict = await self._verifier.verify(credential.text, context)
         minted = await self._exchange.mint(verdict, context)
-        document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
-        if minted.granted.scopes:
-            document["scope"] = " ".join(minted.granted.scopes)
+        return json_answer(200, _document(minted), *limits_of(verdict, self._verifier))
+
+    async def _token_exchange(self, form: Form, scope: Scope) -> Answer:
+        asked = read_exchange(form)
+        context = self._asked(form, scope)
+        await self._authenticate(form, scope)
+        try:
+            verdict, minted = await self._delegating.issue(asked.subject, asked.actor, context)
+        except KeyRefusedError as refusal:  # of whichever of the two: RFC 8693, 2.2.2
+            return answer_to(refusal, _BAD_TOKEN)
+        document = {**_document(minted), "issued_token_type": ACCESS_TOKEN}
         return json_answer(200, document, *limits_of(verdict, self._verifier))
 
+    async def _authenticate(self, form: Form, scope: Scope) -> None:
+        """Check the credential by which the client says who it is, if it does: with a subject token it need not."""
+        credential = _one_way(form, scope)
+        if credential is not None:
+            context = self._contexts.of(scope, "token: client", client_id=credential.client_id, is_counted=False)
+            await self._verifier.verify(credential.text, context)
 
-def _one_way(form: Form, scope: Scope) -> Credential:
-    """Return the one credential of header and form (RFC 6749, 2.3: a client uses one method)."""
+    def _asked(self, form: Form, scope: Scope, client_id: str | None = None) -> RequestContext:
+        scopes = parse_scope(form.one("scope") or "")
+        return self._contexts.of(scope, "token", client_id=client_id, audience=_audience(form), scopes=scopes)
+
+
+def _document(minted: Minted) -> dict[str, object]:
+    """Return what every grant answers (RFC 6749, 5.1)."""
+    document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
+    if minted.granted.scopes:
+        document["scope"] = " ".join(minted.granted.scopes)
+    return document
+
+
+def _one_way(form: Form, scope: Scope) -> Credential | None:
+    """Return the one credential of header and form (RFC 6749, 2.3: a client uses one method), None without any."""
     in_headers = credential_of(scope)
     secret, client_id = form.one("client_secret"), form.one("client_id")
     if in_headers is not None and secret is not None:
         raise RequestError("invalid_request", "more than one way of authenticating")
     if in_headers is None:
-        if secret is None:
-            raise KeyRefusedError(Reason.MALFORMED)
-        return Credential(secret, "form", client_id or "")
+        return None if secret is None else Credential(secret, "form", client_id or "")
     if client_id is not None and in_headers.client_id not in (None, client_id):
         raise RequestError("invalid_request", "client_id is not that of the credentials")
     return replace(in_headers, client_id=client_id if in_headers.client_id is None else in_headers.client_id)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keystile.authority.exchange import Exchange
     from keystile.authority.jwts import JwtVerifier
     from keystile.authority.verifier import Verifier
+    from keystile.delegation import Actor
     from keystile.http.asgi import Header, Receive, Scope, Send
     from keystile.http.credentials import Credential
     from keystile.http.doors import Contexts
@@ -31,11 +32,8 @@ _DOOR = "verify"
 _MAX_JWT = 8_192
 # A gateway copies these headers to the upstream. One left out, or empty, would let the client's own header of
 # that name through; so all are always there, and "-" means nothing. What a header may not carry is encoded.
-_ALWAYS: tuple[Header, ...] = (
-    (b"x-auth-actor", b"-"),
-    (b"cache-control", b"no-store"),
-    (b"content-length", b"0"),
-)
+_EMPTY: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"content-length", b"0"))
+_ALWAYS: tuple[Header, ...] = ((b"x-auth-actor", b"-"), *_EMPTY)
 _NO_TENANT = b"-"
 _PLAIN = "".join(chr(code) for code in (*range(0x21, 0x25), *range(0x26, 0x7F)))
 _IS_PLAIN = re.compile(r"[\x21-\x24\x26-\x7e]+").fullmatch
@@ -115,7 +113,7 @@ class VerifyDoor:
         claims: dict[str, Any] = presented.claims
         scopes = str(claims.get("scope", "")).split()
         said = _identity(token, presented.verdict.owner, presented.verdict.record, scopes)
-        return _good(said, limits_of(presented.verdict, self.verifier))
+        return _good(said, limits_of(presented.verdict, self.verifier), _acted_by(presented.actors))
 
 
 def _identity(token: str, owner: Owner, record: KeyRecord, scopes: Iterable[str]) -> tuple[bytes, ...]:
@@ -130,7 +128,12 @@ def _identity(token: str, owner: Owner, record: KeyRecord, scopes: Iterable[str]
     )
 
 
-def _good(said: tuple[bytes, ...], limits: tuple[Header, ...]) -> Answer:
+def _acted_by(actors: tuple[Actor, ...]) -> tuple[Header, ...]:
+    """Return the headers that are always there: the actor is the one whom the client got the JWT as."""
+    return ((b"x-auth-actor", encode_identity(actors[0].owner_id).encode()), *_EMPTY) if actors else _ALWAYS
+
+
+def _good(said: tuple[bytes, ...], limits: tuple[Header, ...], always: tuple[Header, ...] = _ALWAYS) -> Answer:
     authorization, subject, username, key_id, scope, tenant = said
     return Answer(
         200,
@@ -141,7 +144,7 @@ def _good(said: tuple[bytes, ...], limits: tuple[Header, ...]) -> Answer:
             (b"x-auth-key-id", key_id),
             (b"x-auth-scope", scope),
             (b"x-auth-tenant", tenant),
-            *_ALWAYS,
+            *always,
             *limits,
         ),
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from keystile.claims import parse_resource, parse_scope
+from keystile.delegation import MAX_DEPTH
 from keystile.restrictions import Policy
 
 Sent = Mapping[str, Any]
@@ -95,6 +96,10 @@ _OPTIONS: Mapping[str, _Option] = {
         "allowed_endpoints", list[str], "'GET /v1/models', '* /files/**'; repeat for more.", _each_once
     ),
     "blocked_endpoint": _Option("blocked_endpoints", list[str], "The same, refused; repeat for more.", _each_once),
+    "may_act": _Option(
+        "may_act", list[str], "A key id, or an owner's id or username, that may act for its owner; repeat.", _each_once
+    ),
+    "act_depth": _limit("act_depth", f"How many of these one after the other, 1 to {MAX_DEPTH}.", 1),
     "max_tokens_per_request": _limit("max_tokens_per_request", "Carried in its JWTs, not enforced here."),
     "max_concurrent_requests": _limit("max_concurrent_requests", "Carried in its JWTs, not enforced here."),
     "capabilities": _Option("capabilities", Path, "A file with a JSON list, carried in its JWTs.", _capabilities),

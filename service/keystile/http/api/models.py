@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from keystile.claims import MAX_URI, SCOPE, URI, is_resource, is_scope, is_word
+from keystile.delegation import MAX_DEPTH, MAX_NAMED
 from keystile.records import RevocationReason  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ _Audience = Annotated[
 ]
 _Project = Annotated[str, StringConstraints(min_length=1, max_length=256), _WORD]
 _Tenant = Annotated[str, StringConstraints(max_length=256), _WORD]
+_Actor = Annotated[str, StringConstraints(min_length=1, max_length=255), _WORD]
 _Level = Annotated[str, StringConstraints(max_length=64), _WORD]
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=100), _PRINTABLE]
 _Username = Annotated[str, StringConstraints(min_length=1, max_length=255), _PRINTABLE]
@@ -163,6 +165,14 @@ class PolicyFields(_Model):
     )
     max_tokens_per_request: _Number | None = Field(None, description="carried in its JWTs", examples=[4096])
     max_concurrent_requests: _Number | None = Field(None, description="carried in its JWTs", examples=[4])
+    may_act: Annotated[list[_Actor], Field(max_length=MAX_NAMED)] | None = Field(
+        None,
+        description="who may act for its owner: key ids, owners' ids or usernames; none: nobody; an administrator's",
+        examples=[["k3v9x0q2m7ab", "service-account-agent"]],
+    )
+    act_depth: Annotated[int, Field(ge=1, le=MAX_DEPTH, strict=True), BeforeValidator(_whole)] | None = Field(
+        None, description="how many of them may act one after the other; an administrator's", examples=[1]
+    )
 
 
 class NewKey(PolicyFields):
