@@ -24,7 +24,9 @@ from keystile.authority.heralding import Herald
 from keystile.authority.idle import IdleExpiry
 from keystile.authority.impersonation import Impersonation
 from keystile.authority.incidents import Incidents
+from keystile.authority.introspection import Introspection
 from keystile.authority.jwts import JwtVerifier
+from keystile.authority.known_jwts import KnownJwts
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import Lifecycle
 from keystile.authority.lookup import Lookup
@@ -39,6 +41,7 @@ from keystile.authority.purging import Purger
 from keystile.authority.realm import RealmWatch
 from keystile.authority.reconciling import Reconciler
 from keystile.authority.repeats import Repeats
+from keystile.authority.revocation import Revocation
 from keystile.authority.rounds import Rounds
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
@@ -118,6 +121,8 @@ class Deployment:
     verifier: Verifier
     metering: Metering
     jwts: JwtVerifier
+    introspection: Introspection
+    revocation: Revocation
     exchange: Exchange
     lifecycle: Lifecycle
     alterations: Alterations
@@ -301,6 +306,7 @@ class Assembly:
             max_keys_per_owner=self._settings.max_keys_per_owner,
         )
         alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
+        exchange = Exchange(self._tokens, now, self._settings.token_ttl)
         return Deployment(
             settings=self._settings,
             rules=self._rules,
@@ -311,7 +317,9 @@ class Assembly:
             verifier=self._verifier,
             jwts=jwts,
             metering=self._metering,
-            exchange=Exchange(self._tokens, now, self._settings.token_ttl),
+            introspection=Introspection(verifier=self._verifier, jwts=jwts, exchange=exchange),
+            revocation=Revocation(jwts=jwts, alterations=alterations),
+            exchange=exchange,
             lifecycle=lifecycle,
             alterations=alterations,
             administration=Administration(
@@ -345,7 +353,7 @@ class Assembly:
     def _make_jwts(self) -> JwtVerifier:
         return JwtVerifier(
             verifier=self._verifier,
-            tokens=self._tokens,
+            tokens=KnownJwts(self._tokens, clock=now),
             directory=self._backend.directory,
             records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
             flights=Flights(),

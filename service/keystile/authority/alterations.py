@@ -151,6 +151,11 @@ class Alterations:
         self.lifecycle.audit("key_rotated", owner, after, by, grace_seconds=int(grace.total_seconds()))
         return RotatedKey(key, after, owner, after.earlier[0].ends_at)
 
+    async def end_jwts(self, key_id: str, *, by: str) -> None:
+        """Kill every JWT that the key gave so far, within a second; the key itself stays as it is."""
+        owner, _, after = await self._alter(key_id, lambda _, record: record.without_jwts(), nothing_to_check)
+        self.lifecycle.audit("jwts_ended", owner, after, by)
+
     async def _alter(
         self, key_id: str, change: Callable[[Owner, KeyRecord], KeyRecord], check: Check
     ) -> tuple[Owner, KeyRecord, KeyRecord]:

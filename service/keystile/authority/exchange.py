@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keystile.claims import claims_of, grant
 from keystile.verdicts import ReusableJwt
@@ -37,8 +37,14 @@ class Exchange:
 
     async def mint(self, verdict: Verdict, context: RequestContext) -> Minted:
         """Return a fresh JWT. Raises `CannotTellError` where its signer is out of reach."""
+        granted, claims = self.claims(verdict, context)
+        life = claims["exp"] - claims["iat"]
+        return Minted(await self.tokens.mint(claims), granted, life, claims["iat"] + life / 2)
+
+    def claims(self, verdict: Verdict, context: RequestContext) -> tuple[Grant, dict[str, Any]]:
+        """Return what a JWT made now grants, and its claims."""
         granted = grant(verdict.record, verdict.owner, context)
-        claims = claims_of(
+        return granted, claims_of(
             verdict.record,
             verdict.owner,
             granted,
@@ -47,8 +53,6 @@ class Exchange:
             self.ttl,
             tenant_default=context.rules.tenant_defaults.get(verdict.record.policy.tenant),
         )
-        life = claims["exp"] - claims["iat"]
-        return Minted(await self.tokens.mint(claims), granted, life, claims["iat"] + life / 2)
 
     async def mint_reusable(self, verdict: Verdict, context: RequestContext) -> ReusableJwt:
         """Return a JWT that may be handed out until half of its life is over. Raises `CannotTellError`."""

@@ -55,16 +55,24 @@ class JwtVerifier:
         self.verifier.usage.accepted(presented.verdict, context, gen=presented.claims["gen"])
         return presented
 
-    async def _verify(self, token: str, context: RequestContext) -> PresentedJwt:
+    async def check(self, token: str, context: RequestContext, audiences: tuple[str, ...]) -> PresentedJwt:
+        """Return the checked *token* if it was made for one of *audiences*; nothing is counted or audited here."""
+        return await self._verify(token, context, audiences)
+
+    async def _verify(
+        self, token: str, context: RequestContext, audiences: tuple[str, ...] | None = None
+    ) -> PresentedJwt:
         claims = self.tokens.verify(token)
-        if claims is None or claims.get("aud") != (context.audience or context.rules.default_audience):
+        if claims is None or claims.get("aud") not in (
+            audiences or (context.audience or context.rules.default_audience,)
+        ):
             raise KeyRefusedError(Reason.JWT_INVALID)
         if self.verifier.memory.heard is None:
             raise CannotTellError("the change log was not heard yet")  # it may say that this JWT is dead
         key_id, owner_id, gen = claims["client_id"], claims["sub"], claims["gen"]
-        self._check_kills(key_id, gen)
+        self._check_kills(claims)
         verdict = await self._record(key_id, owner_id, context)
-        self._check_kills(key_id, gen)  # it may have been said while the record was read
+        self._check_kills(claims)  # it may have been said while the record was read
         ended = verdict.record.kills_jwt(gen, self.verifier.clock())
         if ended or verdict.owner.id != owner_id or claims["iat"] <= verdict.owner.not_before:
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
@@ -76,9 +84,15 @@ class JwtVerifier:
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
         return PresentedJwt(token, claims, verdict)
 
-    def _check_kills(self, key_id: str, gen: int) -> None:
-        if self.verifier.memory.is_killed(key_id, gen, self.verifier.clock().timestamp()):
-            raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id)
+    def is_ended(self, claims: dict[str, Any]) -> bool:
+        """Tell whether the log said that this JWT of ours is dead: by itself, or with others of its key."""
+        memory, key_id = self.verifier.memory, claims["client_id"]
+        now = self.verifier.clock().timestamp()
+        return memory.is_killed(key_id, claims["gen"], now) or memory.revoked.has(key_id, claims["jti"])
+
+    def _check_kills(self, claims: dict[str, Any]) -> None:
+        if self.is_ended(claims):
+            raise KeyRefusedError(Reason.JWT_KILLED, key_id=claims["client_id"])
 
     async def _record(self, key_id: str, owner_id: str, context: RequestContext) -> Verdict:
         known = self.records.get(key_id)

@@ -15,6 +15,8 @@ from keystile.http.app import create_app
 from keystile.http.asgi import json_answer
 from keystile.http.doors import Contexts
 from keystile.http.forwarding import Forwarding
+from keystile.http.introspect_door import IntrospectDoor
+from keystile.http.revoke_door import RevokeDoor
 from keystile.http.token_door import TokenDoor
 from keystile.http.verify_door import VerifyDoor
 from keystile.wiring import open_deployment
@@ -43,6 +45,8 @@ class Doors:
 
     token: TokenDoor
     verify: VerifyDoor
+    introspect: IntrospectDoor
+    revoke: RevokeDoor
     contexts: Contexts
     exchange: Exchange
 
@@ -56,6 +60,8 @@ def make_doors(deployment: Deployment) -> Doors:
     return Doors(
         token=TokenDoor(verifier, exchange, contexts),
         verify=VerifyDoor(verifier, deployment.jwts, exchange, contexts),
+        introspect=IntrospectDoor(deployment.introspection, contexts),
+        revoke=RevokeDoor(verifier, deployment.revocation, contexts),
         contexts=contexts,
         exchange=exchange,
     )
@@ -69,6 +75,8 @@ class Front:
         self._token_path = f"{settings.issuer_path}/token"
         self._verify_path = f"{settings.issuer_path}/verify"
         self._below_verify = f"{settings.issuer_path}/verify/"
+        self._introspect_path = f"{settings.issuer_path}/introspect"
+        self._revoke_path = f"{settings.issuer_path}/revoke"
         self._doors: Doors | None = None
         self._app: Quart | None = None
         self._draining = False
@@ -92,6 +100,10 @@ class Front:
                 await doors.verify(scope, receive, send)
             elif path == self._token_path:
                 await doors.token(scope, receive, send)
+            elif path == self._introspect_path:
+                await doors.introspect(scope, receive, send)
+            elif path == self._revoke_path:
+                await doors.revoke(scope, receive, send)
             elif not path.startswith("/"):  # CONNECT names no path
                 await _NO_PATH.send(send)
             else:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Grant = Callable[[Form, Scope], Awaitable[Answer]]
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="keystile"')
-_REFUSED = json_answer(401, {"error": "invalid_client"}, _CHALLENGE)
-_NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
+REFUSED = json_answer(401, {"error": "invalid_client"}, _CHALLENGE)
+NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
 
 
 class TokenDoor:
@@ -40,12 +40,12 @@ class TokenDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["method"] != "POST":
-            await _NOT_POST.send(send, head=scope["method"] == "HEAD")
+            await NOT_POST.send(send, head=scope["method"] == "HEAD")
             return
         try:
             answer = await self._answer(scope, receive)
         except KeystileError as error:
-            answer = answer_to(error, _REFUSED)
+            answer = answer_to(error, REFUSED)
         await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
@@ -59,7 +59,7 @@ class TokenDoor:
         return await answer(form, scope)
 
     async def _client_credentials(self, form: Form, scope: Scope) -> Answer:
-        credential = _one_way(form, scope)
+        credential = one_way(form, scope)
         context = self._contexts.of(
             scope,
             "token",
@@ -75,7 +75,7 @@ class TokenDoor:
         return json_answer(200, document, *limits_of(verdict, self._verifier))
 
 
-def _one_way(form: Form, scope: Scope) -> Credential:
+def one_way(form: Form, scope: Scope) -> Credential:
     """Return the one credential of header and form (RFC 6749, 2.3: a client uses one method)."""
     in_headers = credential_of(scope)
     secret, client_id = form.one("client_secret"), form.one("client_id")
