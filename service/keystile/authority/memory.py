@@ -216,6 +216,7 @@ class ChangeMemory:
             self.revoked.add(change)
         else:
             self._kill(change)
+            self.revoked.outdone_by(change)
 
     def _kill(self, change: Change) -> None:
         known = self._kills.get(change.key_id, ())

@@ -62,7 +62,8 @@ class Revocation:
             await self.alterations.end_jwts(key_id, by=f"key:{key_id}")
             return
         now = self.jwts.verifier.clock().timestamp()
-        change = Change(key_id=key_id, jti=claims["jti"], jti_until=claims["exp"] + CLOCKS_APART, at=now)
+        until = claims["exp"] + CLOCKS_APART
+        change = Change(key_id=key_id, jti=claims["jti"], jti_gen=claims["gen"], jti_until=until, at=now)
         await self.alterations.lifecycle.follower.announce(change)
         self.jwts.verifier.auditor.changed(
             AuditEvent(

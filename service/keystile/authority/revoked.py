@@ -41,6 +41,18 @@ class RevokedJwts:
         self._count += change.jti not in of_key
         of_key[change.jti] = change
 
+    def outdone_by(self, kill: Change) -> None:
+        """Drop what *kill* ends too, with all of its key: one key fills its room once for each generation.
+
+        One that comes later, or is not written yet and may be undone, ends nothing for certain.
+        """
+        of_key = self._by_key.get(kill.key_id)
+        if of_key is None or kill.pending or kill.kills_from:
+            return
+        left = {jti: each for jti, each in of_key.items() if each.jti_gen >= kill.kills_below}
+        self._count -= len(of_key) - len(left)
+        self._by_key[kill.key_id] = left
+
     def unsaid(self, changes: Iterable[Change], now: float) -> tuple[Change, ...]:
         """Return what is not among *changes* and still matters at *now* (epoch seconds)."""
         said = {(change.key_id, change.jti) for change in changes if change.jti}
