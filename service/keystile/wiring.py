@@ -148,7 +148,9 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         own_events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         breakers=breakers,
         refresh_realm=directory.refresh_realm,
-        realm_tokens=KeycloakRealmTokens(reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients),
+        realm_tokens=KeycloakRealmTokens(
+            reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients, servers=settings.introspecting
+        ),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, RightsError, TooManyFailuresError
@@ -10,10 +10,13 @@ from keystile.keys import looks_like_jwt
 from keystile.policy import INTROSPECT, audience_is_allowed, held_scopes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keystile.authority.exchange import Exchange
     from keystile.authority.jwts import JwtVerifier
     from keystile.authority.verifier import Verifier
     from keystile.policy import RequestContext, Rules
+    from keystile.ports import RealmTokens
     from keystile.verdicts import Verdict
 
 
@@ -52,19 +55,38 @@ class Active:
 
 @dataclass(frozen=True, kw_only=True)
 class Introspection:
-    """Judges what is presented for whoever asks: by the same decision as every door, and spending nothing of it."""
+    """Judges what is presented for whoever asks: by the same decision as every door, and spending nothing of it.
+
+    *clients* of the *realm* are resource servers too, each for the audiences it is named with.
+    """
 
     verifier: Verifier
     jwts: JwtVerifier
     exchange: Exchange
+    realm: RealmTokens | None = None
+    clients: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     async def identify(self, presented: str, context: RequestContext) -> ResourceServer:
-        """Return who asks, by a key *presented* in a request with this *context*.
+        """Return who asks, by a key or a client's access token *presented* in a request with this *context*.
 
         Raises `KeyRefusedError` (401), `RightsError` for a good key that is no resource server's (403), or
         `CannotTellError`.
         """
+        if self.realm is not None and self.clients and looks_like_jwt(presented):
+            return await self._identify_client(self.realm, presented, context)
         return by_key(await self.verifier.verify(presented, context), context.rules)
+
+    async def _identify_client(self, realm: RealmTokens, token: str, context: RequestContext) -> ResourceServer:
+        try:
+            client = await realm.client(token)
+        except CannotTellError as error:
+            self.verifier.auditor.unanswered(error, context)
+            raise
+        if client is None or client not in self.clients or context.client_id not in (None, client):
+            refusal = KeyRefusedError(Reason.JWT_INVALID)
+            self.verifier.auditor.refused(refusal, context)
+            raise refusal
+        return ResourceServer(f"client:{client}", self.clients[client])
 
     async def look(self, token: str, asker: ResourceServer, context: RequestContext, *, phantom: bool) -> Active | None:
         """Return what *asker* may know of *token*, None if it is not active for it. *phantom*: with a JWT for a key.
@@ -74,12 +96,14 @@ class Introspection:
         """
         # Whoever asks pays for what is not active: a name in place of an address, for its own is that of many others.
         payer = replace(context, address=_payer(asker), client_id=None, facts=None, is_counted=False)
-        look = self._look_at_jwt if looks_like_jwt(token) else self._look_at_key
+        is_jwt = looks_like_jwt(token)
+        look = self._look_at_jwt if is_jwt else self._look_at_key
+        spent = 0 if is_jwt else await self._spent(payer)  # before: a look-up that fails counts itself
         try:
             verdict, active = await look(token, asker, payer, phantom=phantom)
         except KeyRefusedError as refusal:
             self.verifier.auditor.refused(refusal, context)
-            await self._pay(token, payer.address)
+            await self._pay(token, payer, await self._spent(payer) if is_jwt else spent)
             return None
         except (CannotTellError, TooManyFailuresError) as error:
             self.verifier.auditor.unanswered(error, context)
@@ -109,12 +133,14 @@ class Introspection:
             del claims["jti"]  # there is no such JWT
         return verdict, Active(owner.username, claims, jwt)
 
-    async def _pay(self, token: str, payer: str) -> None:
-        limiter = self.verifier.limiter
-        seconds = await limiter.wait(payer)
-        if seconds:
-            raise TooManyFailuresError(seconds)
-        await limiter.fail(payer, self.verifier.format.name(token.encode(errors="replace")).hex())
+    async def _spent(self, payer: RequestContext) -> int:
+        return await self.verifier.limiter.wait(payer.address)
+
+    async def _pay(self, token: str, payer: RequestContext, spent: int) -> None:
+        if spent:
+            raise TooManyFailuresError(spent)
+        tag = self.verifier.format.name(token.encode(errors="replace")).hex()  # by which a look-up counts it too
+        await self.verifier.limiter.fail(payer.address, tag)
 
 
 def _payer(asker: ResourceServer) -> str:
