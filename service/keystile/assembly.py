@@ -25,7 +25,9 @@ from keystile.authority.heralding import Herald
 from keystile.authority.idle import IdleExpiry
 from keystile.authority.impersonation import Impersonation
 from keystile.authority.incidents import Incidents
+from keystile.authority.introspection import Introspection
 from keystile.authority.jwts import JwtVerifier
+from keystile.authority.known_jwts import KnownJwts
 from keystile.authority.lanes import Lane
 from keystile.authority.lifecycle import Lifecycle
 from keystile.authority.lookup import Lookup
@@ -40,6 +42,7 @@ from keystile.authority.purging import Purger
 from keystile.authority.realm import RealmWatch
 from keystile.authority.reconciling import Reconciler
 from keystile.authority.repeats import Repeats
+from keystile.authority.revocation import Revocation
 from keystile.authority.rounds import Rounds
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
@@ -119,6 +122,8 @@ class Deployment:
     verifier: Verifier
     metering: Metering
     jwts: JwtVerifier
+    introspection: Introspection
+    revocation: Revocation
     exchange: Exchange
     delegating: Delegating
     lifecycle: Lifecycle
@@ -304,6 +309,7 @@ class Assembly:
             max_keys_per_owner=self._settings.max_keys_per_owner,
         )
         alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
+        exchange = Exchange(self._tokens, now, self._settings.token_ttl)
         return Deployment(
             settings=self._settings,
             rules=self._rules,
@@ -316,6 +322,14 @@ class Assembly:
             metering=self._metering,
             exchange=exchange,
             delegating=Delegating(verifier=self._verifier, jwts=jwts, exchange=exchange),
+            introspection=Introspection(
+                verifier=self._verifier,
+                jwts=jwts,
+                exchange=exchange,
+                realm=self._backend.realm_tokens,
+                clients=self._settings.introspecting,
+            ),
+            revocation=Revocation(jwts=jwts, alterations=alterations),
             lifecycle=lifecycle,
             alterations=alterations,
             administration=Administration(
@@ -349,7 +363,7 @@ class Assembly:
     def _make_jwts(self) -> JwtVerifier:
         return JwtVerifier(
             verifier=self._verifier,
-            tokens=self._tokens,
+            tokens=KnownJwts(self._tokens, clock=now),
             directory=self._backend.directory,
             records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
             flights=Flights(),

@@ -45,7 +45,9 @@ class Change:
     lower, from *kills_from* on; 0 kills nothing. *dead*: no generation will ever count again; *suspends*: none until
     the key is resumed. *floor_until* above 0 keeps *gen* as a floor until then: records below it were put back.
     *pending*: the directory was away, the record does not say so yet. *reason* is why a dead key was revoked, and of a
-    suspension who did it, as `records.hidden_actor` says it.
+    suspension who did it, as `records.hidden_actor` says it. *jti* kills that one JWT of the key, of generation
+    *jti_gen*, which is over at *jti_until* whatever happens; then *gen* and *kills_below* are 0, and a process that
+    does not know the field yet reads the key's record again and no more.
     """
 
     key_id: str = ""
@@ -59,6 +61,9 @@ class Change:
     pending: bool = False
     reason: str = ""
     at: float = 0.0
+    jti: str = ""
+    jti_gen: int = 0
+    jti_until: float = 0.0
 
     @property
     def floor(self) -> Floor | None:

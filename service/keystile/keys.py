@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Environment = Literal["live", "test"]
 
+MAX_JWT = 8_192  # characters: what gateways take in one header
 MAX_KEY_BYTES = 72  # bcrypt reads no more, and bcrypt 5 raises above it
 OLDER_BRAND = "mcpkey"
 _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -139,6 +140,11 @@ class KeyFormat:
         text = presented.encode()
         tag = self._peppers.current.tag.digest(text).hex()[:8]
         return ApiKey(presented, _environment(match[1]), None, None, self.name(text), tag)
+
+
+def looks_like_jwt(text: str) -> bool:
+    """Tell whether *text* could be one of our JWTs by its form (RFC 7515, 7.1): no API key has a dot in it."""
+    return len(text) <= MAX_JWT and text.startswith("eyJ") and text.count(".") == 2  # noqa: PLR2004
 
 
 def holds_credential(text: str) -> bool:

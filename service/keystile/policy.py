@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from keystile.restrictions import Policy
 
 API_SCOPES = frozenset({"keys:read", "keys:write", "keys:admin"})
-RESERVED_SCOPES = API_SCOPES | {"introspect"}
+INTROSPECT = "introspect"
+RESERVED_SCOPES = API_SCOPES | {INTROSPECT}
 KEY_ADMIN = "keystile:key-admin"
 TENANT_ADMIN = "keystile:tenant-admin"
 

@@ -231,13 +231,20 @@ class RealmUser:
 
 
 class RealmTokens(Protocol):
-    """Checks access tokens that the realm made for the management API: here, without asking it about each.
+    """Checks access tokens that the realm made for Keystile: here, without asking it about each.
 
     So whoever left the realm a moment ago may still be let in, until the token's own end.
     """
 
     async def verify(self, token: str) -> RealmUser | None:
         """Return whom *token* names, None if it is not good. Raises `CannotTellError` where no keys are known yet."""
+        ...
+
+    async def client(self, token: str) -> str | None:
+        """Return the resource server that got *token* for itself, None if it is not good or somebody's own.
+
+        Raises `CannotTellError` where no keys are known yet.
+        """
         ...
 
 

@@ -261,6 +261,10 @@ class KeyRecord:
             earlier=(replaced, *earlier)[:_EARLIER_KEPT],
         )
 
+    def without_jwts(self) -> KeyRecord:
+        """Return this key with every JWT it gave so far dead; its secrets are as good as before."""
+        return replace(self._raised(self.gen + 1), gen=self.gen + 2, jwts_from=self.gen + 1)
+
     def without_earlier(self, now: datetime) -> KeyRecord:
         """Return this key with every earlier secret ended; the JWTs they gave are dead."""
         ended = tuple(each.ended(now) for each in self.earlier)

@@ -22,6 +22,7 @@ from keystile.expiries import parse_expiry, parse_longest
 from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Peppers
+from keystile.resource_servers import parse_resource_servers
 from keystile.restrictions import parse_tenant_defaults
 
 if TYPE_CHECKING:
@@ -135,6 +136,9 @@ class Settings(BaseSettings):
         "", description="`iss` of the realm's tokens; default `{keycloak url}/realms/{keycloak realm}`"
     )
     api_clients: Words = Field((), description="clients of the realm whose tokens manage keys; unset: none")
+    resource_servers: Words = Field(
+        (), description="clients of the realm that may introspect, and what they are: `client=audience audience,…`"
+    )
     admin_key: SecretStr | None = Field(
         None, description="a way into the API before anybody has a role; 32+ characters"
     )
@@ -177,6 +181,11 @@ class Settings(BaseSettings):
     def catalogue(self) -> dict[str, str]:
         """The scopes that keys may have, each with the role or group its owner needs; empty: any scope."""
         return parse_catalogue(self.scopes)
+
+    @property
+    def introspecting(self) -> dict[str, tuple[str, ...]]:
+        """The clients of the realm that are resource servers, each with its audiences."""
+        return parse_resource_servers(self.resource_servers)
 
     @property
     def api_audience(self) -> str:
@@ -249,6 +258,7 @@ class Settings(BaseSettings):
             ("SCOPES", self._check_scopes),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
+            ("RESOURCE_SERVERS", self._check_resource_servers),
             ("LEVELS", lambda: Levels.parse(self.levels, self.default_level)),
         ]
         return [fault for name, check in checks for fault in _fault(name, check)]
@@ -257,6 +267,13 @@ class Settings(BaseSettings):
         bound = [scope for scope, needed in self.catalogue.items() if needed]
         if bound and self.store is not Store.KEYCLOAK:
             raise ConfigurationError(f"{bound[0]!r} needs KEYSTILE_STORE=keycloak: owners have no roles elsewhere")
+
+    def _check_resource_servers(self) -> None:
+        named = self.introspecting
+        if named and self.store is not Store.KEYCLOAK:
+            raise ConfigurationError("clients need KEYSTILE_STORE=keycloak; anywhere, a key with the scope introspect")
+        if any(self.api_audience in audiences for audiences in named.values()):
+            raise ConfigurationError("the management API's own audience is nobody else's")
 
     def _api_faults(self) -> list[str]:
         faults = []

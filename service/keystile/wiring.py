@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from keystile.settings import Settings
 
-_LOG_RETENTION = timedelta(hours=2)  # longer than any verdict or JWT lives
+LOG_RETENTION = timedelta(hours=2)  # longer than any verdict or JWT lives
 
 
 def load_peppers(settings: Settings) -> Peppers:
@@ -99,7 +99,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
     stack.push_async_callback(database.close)
     return Backend(
         directory=SqliteDirectory(database),
-        log=SqliteChangeLog(database, peppers, retention=_LOG_RETENTION),
+        log=SqliteChangeLog(database, peppers, retention=LOG_RETENTION),
         journal=_journal(settings, peppers, auditor),
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
         allowances=SqliteAllowances(database),
@@ -131,7 +131,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
     near_limiter = InProcessFailureLimiter(failures=settings.failures_per_minute)
     return Backend(
         directory=directory,
-        log=RedisChangeLog(link, peppers, retention=_LOG_RETENTION),
+        log=RedisChangeLog(link, peppers, retention=LOG_RETENTION),
         journal=_journal(settings, peppers, auditor),
         limiter=RedisFailureLimiter(
             link, peppers.current.tag, near_limiter, client_of, failures=settings.failures_per_minute
@@ -148,7 +148,9 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         own_events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         breakers=breakers,
         refresh_realm=directory.refresh_realm,
-        realm_tokens=KeycloakRealmTokens(reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients),
+        realm_tokens=KeycloakRealmTokens(
+            reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients, servers=settings.introspecting
+        ),
     )
 
 

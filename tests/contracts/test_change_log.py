@@ -272,6 +272,9 @@ _changes = st.builds(
     kills_from=_moments,
     dead=st.booleans(),
     at=_moments,
+    jti=_texts,
+    jti_gen=st.integers(0, 2**53),
+    jti_until=_moments,
 )
 
 

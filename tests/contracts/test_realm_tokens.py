@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse battery staple"
 CONSOLE, UNSCOPED, STRANGER = "console", "unscoped", "stranger"
+GATEWAY, GATEWAY_SECRET = "Gateway", "a gateway of the realm"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,9 @@ def api_realm(keycloak_server: KeycloakServer) -> Realm:
     bare = make_realm(keycloak_server)
     for client in (CONSOLE, UNSCOPED, STRANGER):
         bare.admin.create_client({"clientId": client, "publicClient": True, "directAccessGrantsEnabled": True})
-    realm = Realm(keycloak_server, replace(bare.wanted, api_clients=(CONSOLE, STRANGER, "missing")))
+    gateway = {"clientId": GATEWAY, "secret": GATEWAY_SECRET, "serviceAccountsEnabled": True}
+    bare.admin.create_client({**gateway, "publicClient": False, "directAccessGrantsEnabled": True})
+    realm = Realm(keycloak_server, replace(bare.wanted, api_clients=(CONSOLE, STRANGER, GATEWAY, "missing")))
     lines = realm.set_up()
     assert [line.startswith("WARNING") for line in lines if "missing" in line] == [True]
     assert [line for line in realm.set_up() if not line.startswith("WARNING")] == []
@@ -52,7 +55,7 @@ async def sight(api_realm: Realm) -> AsyncIterator[Sight]:
         return await reader.certs()
 
     seen.tokens = KeycloakRealmTokens(
-        certs, issuer=issuer_of(api_realm), clients=(CONSOLE, UNSCOPED), ticks=lambda: seen.now
+        certs, issuer=issuer_of(api_realm), clients=(CONSOLE, UNSCOPED), servers=(GATEWAY,), ticks=lambda: seen.now
     )
     yield seen
     await reader.close()
@@ -120,6 +123,16 @@ async def test_only_access_tokens_of_named_clients_with_the_scope(api_realm: Rea
     ):
         assert await sight.tokens.verify(token) is None
     assert await sight.tokens.verify(answer["access_token"]) is not None
+
+
+async def test_client_s_own_token_is_a_resource_servers(api_realm: Realm, sight: Sight) -> None:
+    """What a client gets by client_credentials names it; a user's token that the same client got does not."""
+    gateway = KeycloakOpenID(
+        f"{api_realm.server.url}/", api_realm.wanted.realm, GATEWAY, client_secret_key=GATEWAY_SECRET
+    )
+    assert await sight.tokens.client(gateway.token(grant_type="client_credentials")["access_token"]) == GATEWAY
+    user = api_realm.admin.get_user(add_user(api_realm))["username"]
+    assert await sight.tokens.client(gateway.token(user, PASSWORD)["access_token"]) is None
 
 
 async def test_token_of_another_realm_is_nothing(api_realm: Realm, own_realm: Realm, sight: Sight) -> None:

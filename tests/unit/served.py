@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 MCP = "https://mcp.example.com/mcp"
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
+GOOD = Policy(scopes=("read", "write"), audiences=(MCP,))
+POLICIES = {
+    "server": Policy(scopes=("introspect",), audiences=(MCP,)),
+    "another_server": Policy(scopes=("introspect", "read"), audiences=("https://another.example.com",)),
+    "manager": Policy(scopes=("keys:read",)),
+    "bound": Policy(scopes=("read",), audiences=(MCP,), allowed_ips=("192.0.2.1/32",)),
+    "limited": Policy(scopes=("read",), audiences=(MCP,), requests_per_hour=1),
+}
 REFUSED = ("malformed", "forged", "unknown", "wrong_secret", "suspended", "revoked", "expired", "owner_disabled")
 
 
@@ -56,7 +64,7 @@ async def _prepare(folder: Path) -> dict[str, str]:
     settings = settings_in(folder)
     keys: dict[str, str] = {}
     async with open_deployment(settings) as deployment:
-        for state in ("good", "suspended", "revoked", "expired", "owner_disabled", "other"):
+        for state in ("good", "suspended", "revoked", "expired", "owner_disabled", "other", *POLICIES):
             keys[state] = await _issue(deployment, state)
         revoked = keys["revoked"].split("_")[2]
         await deployment.lifecycle.revoke(revoked, reason=RevocationReason.UNSPECIFIED, revoked_by="test")
@@ -70,7 +78,7 @@ async def _prepare(folder: Path) -> dict[str, str]:
 
 
 async def _issue(deployment: Deployment, state: str) -> str:
-    policy = Policy(scopes=("read", "write"), audiences=(MCP,)) if state == "good" else Policy()
+    policy = GOOD if state == "good" else POLICIES.get(state, Policy())
     request = KeyRequest(owner=f"owner of {state}", name=state, issued_by="test", policy=policy)
     return (await deployment.lifecycle.issue(request)).key.reveal()
 
@@ -176,6 +184,21 @@ class Client:
         """Post a form to the token endpoint, with the grant unless it is named."""
         body = urlencode({"grant_type": "client_credentials", **form}).encode()
         return await self.send("POST", path, [FORM, *headers], [body], query=query)
+
+    async def introspect(self, token: str, *headers: tuple[str, str], by: str = "server", **form: str) -> Answered:
+        """Ask about a token, as that resource server unless *headers* say who asks."""
+        body = urlencode({"token": token, **form}).encode()
+        known = [] if any(name == "Authorization" for name, _ in headers) else [bearer(self.keys[by])]
+        return await self.send("POST", "/sts/introspect", [FORM, *known, *headers], [body])
+
+    async def revoke(self, token: str, *, by: str = "good", **form: str) -> Answered:
+        """Ask to end a token, as the holder of that key."""
+        body = urlencode({"token": token, **form}).encode()
+        return await self.send("POST", "/sts/revoke", [FORM, bearer(self.keys[by])], [body])
+
+    async def jwt(self, key: str = "good", **form: str) -> str:
+        """Return a JWT of that key."""
+        return str((await self.token(bearer(self.keys[key]), **form)).json()["access_token"])
 
     async def verify(self, *headers: tuple[str, str], method: str = "GET", path: str = "/sts/verify") -> Answered:
         """Ask the gateway's question."""

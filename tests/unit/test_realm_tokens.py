@@ -49,7 +49,9 @@ class Realm:
     def __init__(self, *keys: dict[str, Any]) -> None:
         self.keys = list(keys or (jwk(),))
         self.time, self.fetched, self.away = Time(), 0, False
-        self.tokens = KeycloakRealmTokens(self.certs, issuer=ISSUER, clients=("console",), ticks=self.time.ticks)
+        self.tokens = KeycloakRealmTokens(
+            self.certs, issuer=ISSUER, clients=("console",), servers=("Gateway",), ticks=self.time.ticks
+        )
 
     async def certs(self) -> dict[str, Any]:
         """Publish them."""
@@ -209,6 +211,49 @@ async def test_keys_are_good_while_the_realm_is_away(realm: Realm) -> None:
     realm.away = False
     realm.time.passed += REST
     assert await realm.tokens.verify(token(OTHER, "k2")) is None
+
+
+def own(**claims: Any) -> str:  # noqa: ANN401 - any claims
+    """Return what Keycloak gives to a client for itself, by client_credentials."""
+    itself = {"azp": "Gateway", "client_id": "Gateway", "preferred_username": "service-account-gateway"}
+    return token(**{**itself, **claims})
+
+
+async def test_client_s_own_token_names_it(realm: Realm) -> None:
+    """A resource server comes with what it got for itself, and is nobody who manages keys."""
+    assert await realm.tokens.client(own()) == "Gateway"
+    assert await realm.tokens.verify(own()) is None
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"client_id": None, "preferred_username": "alice"},
+        {"client_id": None},
+        {"preferred_username": "alice"},
+        {"preferred_username": "service-account-console"},
+        {"preferred_username": None},
+        {"client_id": "console"},
+        {"azp": "console", "client_id": "console", "preferred_username": "service-account-console"},
+        {"azp": "gateway"},
+        {"aud": "account"},
+        {"typ": "ID"},
+        {"cnf": {"jkt": "x"}},
+        {"exp": int(time.time()) - 60},
+        {"iss": ISSUER + "/"},
+    ],
+    ids=str,
+)
+async def test_token_of_somebody_else_is_no_resource_server(realm: Realm, claims: dict[str, Any]) -> None:
+    """Above all a user's token that the client got: `azp` names the client there too, and every service sees it."""
+    assert await realm.tokens.client(own(**claims)) is None
+
+
+async def test_without_resource_servers_no_client_comes_in(realm: Realm) -> None:
+    """No resource server named: no token is taken, and no key fetched."""
+    closed = KeycloakRealmTokens(realm.certs, issuer=ISSUER, clients=("Gateway",))
+    assert await closed.client(own()) is None
+    assert realm.fetched == 0
 
 
 @pytest.mark.parametrize("keys", [None, []], ids=["away", "empty"])

@@ -233,7 +233,12 @@ class ToldRealm:
 
     def __init__(self) -> None:
         self.users: dict[str, RealmUser] = {}
+        self.clients: dict[str, str] = {}
 
     async def verify(self, token: str) -> RealmUser | None:
         """Look it up."""
         return self.users.get(token)
+
+    async def client(self, token: str) -> str | None:
+        """Look it up."""
+        return self.clients.get(token)

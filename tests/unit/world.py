@@ -41,6 +41,7 @@ from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageRecorder
 from keystile.authority.verifier import Verifier
+from keystile.claims import grant
 from keystile.keys import KeyFormat, Stamps
 from keystile.restrictions import Policy
 from unit.builders import ISSUER, PEPPERS, asked, rules
@@ -58,8 +59,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from keystile.claims import Grant
     from keystile.keys import ApiKey
     from keystile.peppers import Peppers
+    from keystile.policy import RequestContext
     from keystile.records import KeyRecord, Owner
     from keystile.verdicts import Verdict
 
@@ -115,6 +118,11 @@ class World:
     def exchange(self) -> Exchange:
         """What makes JWTs of five minutes."""
         return Exchange(self.tokens, self.time.now, timedelta(minutes=5))
+
+    def granted(self, verdict: Verdict, context: RequestContext) -> tuple[Grant, dict[str, Any]]:
+        """Return what a JWT made now grants, and its claims."""
+        granted = grant(verdict.record, verdict.owner, context)
+        return granted, self.exchange.claims(verdict, granted, context)
 
     def delegating(self, process: Process | None = None) -> Delegating:
         """Return what exchanges tokens in that process."""

@@ -180,6 +180,11 @@ class Alterations:
         )
         return RotatedKey(issued.key, issued.record, issued.owner, ends_at)
 
+    async def end_jwts(self, key_id: str, *, by: str) -> None:
+        """Kill every JWT that the key gave so far, within a second; the key itself stays as it is."""
+        owner, _, after = await self._alter(key_id, lambda _, record: record.without_jwts(), nothing_to_check)
+        self.lifecycle.audit("jwts_ended", owner, after, by)
+
     async def _alter(
         self, key_id: str, change: Callable[[Owner, KeyRecord], KeyRecord], check: Check
     ) -> tuple[Owner, KeyRecord, KeyRecord]:

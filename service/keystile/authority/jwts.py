@@ -68,6 +68,10 @@ class JwtVerifier:
         self.verifier.usage.accepted(presented.verdict, context, gen=presented.claims["gen"])
         return presented
 
+    async def check(self, token: str, context: RequestContext, audiences: Collection[str]) -> PresentedJwt:
+        """Return the checked *token* if it was made for one of *audiences*; nothing is counted or audited here."""
+        return await self._judged(token, self.tokens.verify(token), context, audiences)
+
     async def _judged(
         self, token: str, claims: dict[str, Any] | None, context: RequestContext, meant_for: Collection[str] | None
     ) -> PresentedJwt:
@@ -76,13 +80,15 @@ class JwtVerifier:
             raise KeyRefusedError(Reason.JWT_INVALID)
         if self.verifier.memory.heard is None:
             raise CannotTellError("the change log was not heard yet")  # it may say that this JWT is dead
+        self._check_ended(claims)
         actors: tuple[Actor, ...] = ()
         if "act" in claims:
             actors = await self._living_actors(claims, context)
             context = replace(context, actors=context.actors[: len(context.actors) - len(actors)] + actors)
         verdict = await self._living(claims["client_id"], claims["sub"], claims["gen"], claims, context)
+        self._check_ended(claims)  # it may have been said while records were read
         for actor in actors:
-            self._check_kills(actor.key_id, actor.gen)  # it may have been said while other records were read
+            self._check_kills(actor.key_id, actor.gen)
         self._check_asked(claims, context, verdict)
         return PresentedJwt(token, claims, verdict, actors)
 
@@ -119,9 +125,21 @@ class JwtVerifier:
             key_id, owner = verdict.record.key_id, verdict.owner.username
             raise KeyRefusedError(Reason.SCOPE_DENIED, key_id=key_id, owner=owner)
 
+    def is_ended(self, claims: dict[str, Any]) -> bool:
+        """Tell whether the log said that this JWT of ours is dead: by itself, or with others of its key."""
+        key_id, revoked = claims["client_id"], self.verifier.memory.revoked
+        return self._is_killed(key_id, claims["gen"]) or revoked.has(key_id, claims["jti"])
+
+    def _check_ended(self, claims: dict[str, Any]) -> None:
+        if self.is_ended(claims):
+            raise KeyRefusedError(Reason.JWT_KILLED, key_id=claims["client_id"])
+
     def _check_kills(self, key_id: str, gen: int) -> None:
-        if self.verifier.memory.is_killed(key_id, gen, self.verifier.clock().timestamp()):
+        if self._is_killed(key_id, gen):
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id)
+
+    def _is_killed(self, key_id: str, gen: int) -> bool:
+        return self.verifier.memory.is_killed(key_id, gen, self.verifier.clock().timestamp())
 
     async def _record(self, key_id: str, owner_id: str, context: RequestContext) -> Verdict:
         known = self.records.get(key_id)

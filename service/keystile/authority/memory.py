@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keystile.authority.revoked import RevokedJwts
 from keystile.changes import EVERY_OWNER, EVERY_ROLE, Position
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class ChangeMemory:
     owner. So a fill that raced with a change is void, whichever of the two ends first. *version* rises with whatever
     could end a verdict: who judged at an older one judges again. *vouches_until* (ticks): until then silence means
     that nothing was said. *fresh_until* (ticks): until then the last complete poll of events vouches for what was read.
+    *revoked* are the single JWTs that the log named.
     """
 
     def __init__(self, ticks: Ticks) -> None:
@@ -43,6 +45,7 @@ class ChangeMemory:
         self._said = _NOWHERE
         self._touched: dict[str, tuple[tuple[int, int], float]] = {}
         self._kills: dict[str, tuple[Change, ...]] = {}
+        self.revoked = RevokedJwts()
         self._latest = -1
         self._void = -1
         self.polled: PollMark | None = None
@@ -127,8 +130,8 @@ class ChangeMemory:
         if position.incarnation == self._heard.incarnation:
             self._said = max(self._said, position) if self._said.incarnation == position.incarnation else position
             self._take(change, position.offset)
-        elif change.kills_below:
-            self._kill(change)
+        elif change.kills_below or change.jti:
+            self._end(change)
             self.version += 1
 
     def obey(self, change: Change) -> None:
@@ -163,6 +166,7 @@ class ChangeMemory:
             # Another life of the log, or a hole in it: every older verdict is void, for nobody can say
             # what was lost. Kills survive here, and are said again for those who were not listening.
             forgotten = tuple(kill for kill in self._all_kills() if not _is_said(kill, page.changes))
+            forgotten += self.revoked.unsaid(page.changes, now)
             self._touched.clear()
             self.version += 1
             self._latest = -1
@@ -178,6 +182,7 @@ class ChangeMemory:
     def forget(self, now: float) -> None:
         """Drop what is older than any verdict or JWT can be."""
         named_since, killed_since = self._ticks() - REMEMBERED, now - REMEMBERED
+        self.revoked.forget(now)
         self._touched = {name: touch for name, touch in self._touched.items() if touch[1] > named_since}
         for key_id, kills in list(self._kills.items()):
             left = tuple(kill for kill in kills if kill.pending or max(kill.at, kill.kills_from) > killed_since)
@@ -209,7 +214,14 @@ class ChangeMemory:
             if name:  # a page that was under way while this process spoke must not take its own word back
                 self._touched[name] = (max((offset, 0), self._touched.get(name, _UNTOUCHED)[0]), self._ticks())
         if change.key_id:
+            self._end(change)
+
+    def _end(self, change: Change) -> None:
+        if change.jti:
+            self.revoked.add(change)
+        else:
             self._kill(change)
+            self.revoked.outdone_by(change)
 
     def _kill(self, change: Change) -> None:
         known = self._kills.get(change.key_id, ())

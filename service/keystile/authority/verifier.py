@@ -155,6 +155,10 @@ class Verifier:
         known.version, known.stands_until = self.memory.version, now + seconds
         self.usage.accepted(verdict, context, known)
 
+    async def look(self, presented: str, context: RequestContext) -> Verdict:
+        """Return the same verdict as `verify`, or raise the same errors; nothing is counted or audited here."""
+        return await self._judged(self.name(presented), presented, context)
+
     def judge(self, verdict: Verdict, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the key may be used for this request, now."""
         reason = decide(verdict.record, verdict.owner, context, self.clock(), verdict.idles_at)

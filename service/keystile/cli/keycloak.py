@@ -27,7 +27,7 @@ def set_up_realm(settings: Settings, *, create_realm: bool) -> list[str]:
         tokens=_client("TOKENS", settings.keycloak_tokens_id, settings.keycloak_tokens_secret),
         create_realm=create_realm,
         older_keys=settings.older_keys,
-        api_clients=settings.api_clients,
+        api_clients=tuple(dict.fromkeys((*settings.api_clients, *settings.introspecting))),
         marked=client_roles(settings.catalogue),
     )
     return asyncio.run(set_up(_admin(settings), wanted))

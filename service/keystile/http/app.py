@@ -14,7 +14,7 @@ from keystile.http.api.routes import add_api
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import credential_of
 from keystile.http.doors import answer_to, limits_of
-from keystile.http.metadata import metadata
+from keystile.http.metadata import metadata, metadata_paths
 from keystile.http.metrics import exposition
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def create_app(deployment: Deployment, doors: Doors) -> Quart:
     app.extensions["deployment"], app.extensions["doors"], app.extensions["metadata"] = deployment, doors, described
     app.add_url_rule(f"{path}/jwks.json", view_func=jwks)
     app.add_url_rule(f"{path}/authorize", view_func=authorize, methods=["GET", "POST"])
-    app.add_url_rule(f"/.well-known/oauth-authorization-server{path}", view_func=authorization_server)
+    for place in metadata_paths(path):
+        app.add_url_rule(place, view_func=authorization_server)
     app.add_url_rule("/api/v1/api-keys/validate", view_func=validate, methods=["POST"])
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)

@@ -16,6 +16,8 @@ from keystile.http.asgi import json_answer
 from keystile.http.doors import Contexts
 from keystile.http.forwarding import Forwarding
 from keystile.http.gates import Gates, nginx_gate
+from keystile.http.introspect_door import IntrospectDoor
+from keystile.http.revoke_door import RevokeDoor
 from keystile.http.token_door import TokenDoor
 from keystile.http.verify_door import VerifyDoor
 from keystile.wiring import open_deployment
@@ -45,6 +47,8 @@ class Doors:
     token: TokenDoor
     verify: VerifyDoor
     gates: Gates
+    introspect: IntrospectDoor
+    revoke: RevokeDoor
     contexts: Contexts
     exchange: Exchange
 
@@ -60,6 +64,8 @@ def make_doors(deployment: Deployment) -> Doors:
         token=TokenDoor(verifier, exchange, deployment.delegating, contexts),
         verify=verify,
         gates=Gates(settings.issuer_path, {b"nginx": nginx_gate(verify)}),
+        introspect=IntrospectDoor(deployment.introspection, contexts),
+        revoke=RevokeDoor(verifier, deployment.revocation, contexts),
         contexts=contexts,
         exchange=exchange,
     )
@@ -74,6 +80,8 @@ class Front:
         self._verify_path = f"{settings.issuer_path}/verify"
         self._below_verify = f"{settings.issuer_path}/verify/"
         self._below_gate = f"{settings.issuer_path}/gate/"
+        self._introspect_path = f"{settings.issuer_path}/introspect"
+        self._revoke_path = f"{settings.issuer_path}/revoke"
         self._doors: Doors | None = None
         self._app: Quart | None = None
         self._draining = False
@@ -99,6 +107,10 @@ class Front:
                 await doors.token(scope, receive, send)
             elif path.startswith(self._below_gate):
                 await doors.gates(scope, receive, send)
+            elif path == self._introspect_path:
+                await doors.introspect(scope, receive, send)
+            elif path == self._revoke_path:
+                await doors.revoke(scope, receive, send)
             elif not path.startswith("/"):  # CONNECT names no path
                 await _NO_PATH.send(send)
             else:

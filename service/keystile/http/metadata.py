@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_BY_SECRET = ["client_secret_basic", "client_secret_post"]
+
 
 def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str]) -> dict[str, Any]:
     """Return the metadata document: it lists what exists, and nothing else."""
@@ -17,7 +19,20 @@ def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str]) -> 
         "authorization_endpoint": f"{issuer}/authorize",  # MCP clients refuse metadata without one
         "response_types_supported": ["code"],
         "grant_types_supported": list(grant_types),
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": _BY_SECRET,
+        "introspection_endpoint": f"{issuer}/introspect",
+        "introspection_endpoint_auth_methods_supported": [*_BY_SECRET, "Bearer"],  # a token type is a value only here
+        "revocation_endpoint": f"{issuer}/revoke",
+        "revocation_endpoint_auth_methods_supported": _BY_SECRET,
     }
     listed = sorted(scopes)
     return {**document, "scopes_supported": listed} if listed else document
+
+
+def metadata_paths(issuer_path: str) -> tuple[str, ...]:
+    """Return where clients look for the document: RFC 8414, 3.1, and the same and the older way for OpenID's name."""
+    return (
+        f"/.well-known/oauth-authorization-server{issuer_path}",
+        f"/.well-known/openid-configuration{issuer_path}",
+        f"{issuer_path}/.well-known/openid-configuration",
+    )

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     Grant = Callable[[Form, Scope], Awaitable[Answer]]
 
 _CHALLENGE = (b"www-authenticate", b'Basic realm="keystile"')
-_REFUSED = json_answer(401, {"error": "invalid_client"}, _CHALLENGE)
+REFUSED = json_answer(401, {"error": "invalid_client"}, _CHALLENGE)
 _BAD_TOKEN = json_answer(
     400, {"error": "invalid_request", "error_description": "a token cannot be used for this request"}
 )
-_NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
+NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
 
 
 class TokenDoor:
@@ -50,12 +50,12 @@ class TokenDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["method"] != "POST":
-            await _NOT_POST.send(send, head=scope["method"] == "HEAD")
+            await NOT_POST.send(send, head=scope["method"] == "HEAD")
             return
         try:
             answer = await self._answer(scope, receive)
         except KeystileError as error:
-            answer = answer_to(error, _REFUSED)
+            answer = answer_to(error, REFUSED)
         await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
@@ -69,9 +69,7 @@ class TokenDoor:
         return await answer(form, scope)
 
     async def _client_credentials(self, form: Form, scope: Scope) -> Answer:
-        credential = _one_way(form, scope)
-        if credential is None:
-            raise KeyRefusedError(Reason.MALFORMED)
+        credential = one_way(form, scope)
         context = self._asked(form, scope, credential.client_id)
         verdict = await self._verifier.verify(credential.text, context)
         minted = await self._exchange.mint(verdict, context)
@@ -90,7 +88,7 @@ class TokenDoor:
 
     async def _authenticate(self, form: Form, scope: Scope) -> None:
         """Check the credential by which the client says who it is, if it does: with a subject token it need not."""
-        credential = _one_way(form, scope)
+        credential = any_way(form, scope)
         if credential is not None:
             context = self._contexts.of(scope, "token: client", client_id=credential.client_id, is_counted=False)
             await self._verifier.verify(credential.text, context)
@@ -108,7 +106,15 @@ def _document(minted: Minted) -> dict[str, object]:
     return document
 
 
-def _one_way(form: Form, scope: Scope) -> Credential | None:
+def one_way(form: Form, scope: Scope) -> Credential:
+    """Return what `any_way` does, or refuse a client that says nothing of who it is."""
+    credential = any_way(form, scope)
+    if credential is None:
+        raise KeyRefusedError(Reason.MALFORMED)
+    return credential
+
+
+def any_way(form: Form, scope: Scope) -> Credential | None:
     """Return the one credential of header and form (RFC 6749, 2.3: a client uses one method), None without any."""
     in_headers = credential_of(scope)
     secret, client_id = form.one("client_secret"), form.one("client_id")

@@ -11,7 +11,7 @@ from keystile.errors import KeystileError, Reason
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import bearer, credential_of, sole_bearer
 from keystile.http.doors import answer_to, limits_of, limits_told
-from keystile.keys import MAX_KEY_BYTES
+from keystile.keys import MAX_KEY_BYTES, looks_like_jwt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _NO_CREDENTIAL = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b"Bearer"))
 _REFUSED = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b'Bearer error="invalid_token"'))
 _DOOR = "verify"
-_MAX_JWT = 8_192
 # A gateway copies these headers to the upstream. One left out, or empty, would let the client's own header of
 # that name through; so all are always there, and "-" means nothing. What a header may not carry is encoded.
 _EMPTY: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"content-length", b"0"))
@@ -88,7 +87,7 @@ class VerifyDoor:
 
     async def _answer(self, scope: Scope, credential: Credential) -> Answer:
         context = self.contexts.of(scope, _DOOR, client_id=credential.client_id, at_gateway=True)
-        if _looks_like_jwt(credential.text):
+        if looks_like_jwt(credential.text):
             return await self._pass_on(credential.text, context)
         name = self.verifier.name(credential.text)
         verdict = await self.verifier.verify(credential.text, context, name)
@@ -155,7 +154,3 @@ def encode_identity(value: str) -> str:
     if value in ("", "-"):
         return "%2D" if value else "-"
     return value if _IS_PLAIN(value) else quote(value, safe=_PLAIN)
-
-
-def _looks_like_jwt(text: str) -> bool:
-    return len(text) <= _MAX_JWT and text.startswith("eyJ") and text.count(".") == 2  # noqa: PLR2004 - RFC 7515, 3.1

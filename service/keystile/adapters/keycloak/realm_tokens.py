@@ -12,7 +12,7 @@ from keystile.errors import CannotTellError
 from keystile.ports import RealmUser
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from keystile.ports import Ticks
 
@@ -30,7 +30,7 @@ class KeycloakRealmTokens:
     """The `RealmTokens` of a realm. Keycloak is trusted for who signs in it: its keys are fetched over its own address.
 
     *certs* fetches the realm's JWKS, in bounded time. *issuer* is the `iss` of its tokens, *clients* the names of the
-    clients whose users may come here.
+    clients whose users may come here, *servers* of those that may come for themselves.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class KeycloakRealmTokens:
         *,
         issuer: str,
         clients: Iterable[str],
+        servers: Iterable[str] = (),
         ticks: Ticks = time.monotonic,
     ) -> None:
         self._certs = certs
         self._issuer = issuer
         self._clients = frozenset(clients)
+        self._servers = frozenset(servers)
         self._ticks = ticks
         self._keys: dict[str, jwt.PyJWK] = {}
         self._fresh_until = float("-inf")
@@ -53,14 +55,29 @@ class KeycloakRealmTokens:
 
     async def verify(self, token: str) -> RealmUser | None:
         """See `RealmTokens.verify`."""
-        if not self._clients or len(token) > _MAX_TOKEN:
+        claims = await self._good(token, self._clients)
+        return None if claims is None else _user(claims)
+
+    async def client(self, token: str) -> str | None:
+        """See `RealmTokens.client`."""
+        claims = await self._good(token, self._servers)
+        return None if claims is None or not _is_of_client_itself(claims) else str(claims["azp"])
+
+    async def _good(self, token: str, clients: Collection[str]) -> dict[str, Any] | None:
+        """Return the claims of a good token that one of *clients* got."""
+        if not clients or len(token) > _MAX_TOKEN:
             return None
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
             key = await self._key(key_id) if isinstance(key_id, str) else None
-            return None if key is None else self._user(self._claims(token, key))
+            claims = None if key is None else self._claims(token, key)
         except jwt.InvalidTokenError:
             return None
+        # A token bound to its holder (`cnf`, or `typ` DPoP) is no bearer token: we could not see whether he sends it.
+        # ID, refresh and logout tokens are signed by the same keys and say what they are in `typ` too.
+        if claims is None or claims.get("typ") != "Bearer" or "cnf" in claims:
+            return None
+        return claims if str(claims.get("azp")) in clients else None
 
     def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         return jwt.decode(
@@ -71,19 +88,6 @@ class KeycloakRealmTokens:
             issuer=self._issuer,
             leeway=LEEWAY,
             options={"require": _REQUIRED},
-        )
-
-    def _user(self, claims: dict[str, Any]) -> RealmUser | None:
-        # A token bound to its holder (`cnf`, or `typ` DPoP) is no bearer token: we could not see whether he sends it.
-        # ID, refresh and logout tokens are signed by the same keys and say what they are in `typ` too.
-        if claims.get("typ") != "Bearer" or "cnf" in claims or str(claims.get("azp")) not in self._clients:
-            return None
-        return RealmUser(
-            id=claims["sub"],
-            username=str(claims.get("preferred_username") or claims["sub"]),
-            issued_at=int(claims["iat"]),
-            roles=_names(_within(claims, "resource_access", AUDIENCE, "roles")),
-            tenants=_names(claims.get("organization")),
         )
 
     async def _key(self, key_id: str) -> jwt.PyJWK | None:
@@ -107,6 +111,27 @@ class KeycloakRealmTokens:
                 return
             self._away = None
             self._fresh_until = self._ticks() + FRESH_FOR
+
+
+def _user(claims: dict[str, Any]) -> RealmUser:
+    return RealmUser(
+        id=claims["sub"],
+        username=str(claims.get("preferred_username") or claims["sub"]),
+        issued_at=int(claims["iat"]),
+        roles=_names(_within(claims, "resource_access", AUDIENCE, "roles")),
+        tenants=_names(claims.get("organization")),
+    )
+
+
+def _is_of_client_itself(claims: dict[str, Any]) -> bool:
+    """Tell whether a token came by client_credentials.
+
+    The attack: a token of a user names the client it was got by in `azp` too, and whoever receives one would come here
+    as that client. `client_id` is there for service accounts alone, whose username nobody else can have.
+    """
+    client = claims["azp"]
+    named = str(claims.get("preferred_username")).lower() == f"service-account-{client}".lower()
+    return bool(named and claims.get("client_id") == client)
 
 
 def _usable(document: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:

@@ -38,7 +38,7 @@ _LENGTHS = {RECORDS: MAX_TEXT, LOOKUPS: PADDED}
 class WantedRealm:
     """A realm to set up, and the clients it shall have. *older_keys*: it may hold keys of the older form.
 
-    *api_clients*: the clients with whose tokens people manage keys. *marked*: roles of other clients, `client:role`,
+    *api_clients*: the clients whose tokens are for Keystile too. *marked*: roles of other clients, `client:role`,
     that scopes depend on.
     """
 

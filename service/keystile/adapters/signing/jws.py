@@ -25,10 +25,12 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class JwsSigner:
-    """Signs claims with one key; *header* is the same for all."""
+    """Signs claims with one key; *header* is the same for all, and `header` as it stands in each JWS."""
 
     def __init__(self, key: SigningKey, header: dict[str, str]) -> None:
-        self._prefix = _base64url(_encode({"alg": key.algorithm, **header}).encode()) + b"."
+        encoded = _base64url(_encode({"alg": key.algorithm, **header}).encode())
+        self.header = encoded.decode()
+        self._prefix = encoded + b"."
         self._signature = _signing(key.private)
 
     def sign(self, claims: dict[str, Any]) -> str:
