@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import jwt
 import pytest
-from authlib.integrations.base_client import OAuthError
-from authlib.integrations.requests_client import OAuth2Session
+from authlib.integrations.base_client import OAuthError  # type: ignore[import-untyped]  # it has no types
+from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]  # it has no types
 
 from stack import KeystileServer
 from stories.keycloak_world import KeycloakWorld

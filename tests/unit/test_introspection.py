@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keystile.authority.delegating import PresentedToken
 from keystile.authority.introspection import Introspection, by_key
 from keystile.authority.known_jwts import KnownJwts
 from keystile.claims import claims_of
@@ -130,14 +131,15 @@ async def test_end_of_a_key_is_heard_everywhere(world: World, end: str) -> None:
 
 async def test_actors_of_a_jwt_are_told(world: World) -> None:
     """Who acts for whom stands in `act`, and is passed on as the JWT says it (RFC 8693, 4.1)."""
-    asker, issued = await server(world), await world.issue(policy=GOOD)
-    verdict = await world.verify(issued.key, audience=MCP)
-    granted, claims = world.granted(verdict, asked(audience=MCP))
-    actor = {"sub": "somebody"}
-    assert granted.audience == claims["aud"] == MCP
-    active = await look(world, await world.tokens.mint({**claims, "act": actor}), asker)
+    asker, agent = await server(world), await world.issue("agent", policy=GOOD)
+    issued = await world.issue(policy=GOOD.changed({"may_act": (agent.record.key_id,)}))
+    subject, actor = (PresentedToken(each.key.reveal(), is_jwt=False) for each in (issued, agent))
+    _, minted = await world.delegating().issue(subject, actor, asked(audience=MCP))
+    active = await look(world, minted.token, asker)
     assert active is not None
-    assert active.claims["act"] == actor
+    assert active.claims["act"]["client_id"] == agent.record.key_id
+    await world.here.lifecycle.suspend(agent.record.key_id, suspended_by="test")
+    assert await look(world, minted.token, asker) is None
 
 
 async def test_jwt_for_two_audiences_is_for_none(world: World) -> None:
