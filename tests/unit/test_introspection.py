@@ -131,7 +131,7 @@ async def test_end_of_a_key_is_heard_everywhere(world: World, end: str) -> None:
 
 async def test_actors_of_a_jwt_are_told(world: World) -> None:
     """Who acts for whom stands in `act`, and is passed on as the JWT says it (RFC 8693, 4.1)."""
-    asker, agent = await server(world), await world.issue("agent", policy=GOOD)
+    asker, agent = await server(world), await world.issue(owner="agent", policy=GOOD)
     issued = await world.issue(policy=GOOD.changed({"may_act": (agent.record.key_id,)}))
     subject, actor = (PresentedToken(each.key.reveal(), is_jwt=False) for each in (issued, agent))
     _, minted = await world.delegating().issue(subject, actor, asked(audience=MCP))
