@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,12 +15,16 @@ import pytest
 from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]  # it has no stubs
 
 from stack import KeystileServer
+from stack.keystile_server import keystile_command
+from stories.demo import running_demo
+from stories.world import plain_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stories.world import World
 
+_README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 MCP = "https://mcp.example.com/mcp"
 
 
@@ -90,3 +99,23 @@ def test_gateway_turns_a_key_into_a_jwt(deployment: World) -> None:
     assert answer.headers["content-length"] == str(len(answer.text))
     told = client_of(server).introspect_token(f"{deployment.server.url}/sts/introspect", answer.text).json()
     assert (told["aud"], told["client_id"], told["username"]) == (MCP, key["key_id"], owner)
+
+
+def test_the_readme_s_lines_are_true(tmp_path: Path) -> None:
+    """The README's lines on resource servers, pasted beside a running demo, do what is said under them."""
+    (block,) = re.findall(r"```sh\n(SERVER=.*?)```", _README, re.DOTALL)
+    with running_demo(tmp_path) as demo:
+        pasted = block.replace("http://127.0.0.1:8400", demo.document["url"])
+        paths = {"PATH": f"{Path(keystile_command()).parent}:{os.environ['PATH']}", "KEY": demo.document["api_key"]}
+        environment = plain_environment() | paths
+        done = subprocess.run(  # noqa: S603 - as a person pastes it
+            ["sh", "-ec", pasted],  # noqa: S607
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    told, phantom, ended = done.stdout.split("\n")[:3]
+    assert json.loads(told)["active"] is True
+    assert (phantom.count("."), ended) == (2, "")
