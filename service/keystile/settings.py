@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         "RS256", description="algorithm of our JWTs: `RS256`, `ES256` or `EdDSA`"
     )
     signing_keys_dir: Path | None = Field(None, description="private signing keys; default `{data dir}/signing-keys`")
+    jwks_max_age: Duration = Field(
+        timedelta(minutes=5), description="how long verifiers may keep our public keys, at most `1d`"
+    )
     peppers: SecretStr | None = Field(None, description="`id:secret[:retired],…`; embedded: made when unset")
     stamps: Stamps = Field(Stamps.ENFORCE, description="`advisory` lets keys with unknown stamps be looked up")
     brand: str = Field("mcpkey", description="first part of every key")
@@ -272,6 +275,8 @@ class Settings(BaseSettings):
         faults = self._api_faults()
         if not timedelta(seconds=1) <= self.token_ttl <= timedelta(hours=1):
             faults.append("KEYSTILE_TOKEN_TTL is between 1s and 1h")
+        if not timedelta(seconds=1) <= self.jwks_max_age <= timedelta(days=1):
+            faults.append("KEYSTILE_JWKS_MAX_AGE is between 1s and 1d")
         if self.cache_ttl + self.stale_ttl > _LONGEST_USE:
             faults.append("KEYSTILE_CACHE_TTL and KEYSTILE_STALE_TTL are at most 90m together: changes are kept for 2h")
         for realm in self.realm_urls:

@@ -23,6 +23,10 @@ class LocalTokenIssuer:
 
     def __init__(self, issuer: str, keys: Sequence[SigningKey]) -> None:
         self._issuer = issuer
+        self.use(keys)
+
+    def use(self, keys: Sequence[SigningKey]) -> None:
+        """Sign with the first of *keys* from now on, and check against all of them and no others."""
         self._signer = JwsSigner(keys[0], {"kid": keys[0].kid, "typ": _TYPE})
         self._kid = keys[0].kid
         self._by_kid = {key.kid: (key, key.private.public_key()) for key in keys}
