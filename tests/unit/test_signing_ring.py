@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from keystile.adapters.signing.files import new_pem
+from keystile.adapters.signing.files import load_or_make, new_pem
 from keystile.errors import CannotTellError, ChangeRefusedError
 from keystile.signing_keys import LEEWAY, LIVE, KeyState
+from unit.builders import asked
 from unit.ringed import MAX_AGE, TTL, Ringed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from unit.ringed import Signer
+    from unit.world import World
 
 
 @pytest.fixture
@@ -261,3 +264,28 @@ def copied(folder: Path, to: Path) -> Path:
     for path in folder.iterdir():
         (to / path.name).write_bytes(path.read_bytes())
     return to
+
+
+async def test_jwts_kept_for_reuse_are_made_anew_after_a_rotation(world: World, tmp_path: Path) -> None:
+    """A JWT kept with a verdict names its maker: who signs with another key does not hand it out."""
+    verdict = await world.verify((await world.issue()).key)
+    exchange = world.exchange
+    jwt = await exchange.mint_reusable(verdict, asked())
+    kept = replace(verdict, jwt=jwt)
+    assert exchange.reusable(kept, asked()) == jwt
+    former, later = load_or_make(tmp_path, "EdDSA"), load_or_make(tmp_path / "later", "EdDSA")
+    world.tokens.use([later, former])
+    assert exchange.reusable(kept, asked()) is None
+
+
+async def test_prepared_answers_are_forgotten_when_another_key_signs(world: World) -> None:
+    """What the verify door prepared from a verdict goes, the verdict itself stays."""
+    key = (await world.issue()).key
+    verdict = await world.verify(key)
+    known = world.here.near.known(key.name)
+    assert known is not None
+    known.answer, known.prepared_until, known.answer_until = (b"Bearer x",), 9e9, 9e9
+    world.here.near.forget_answers()
+    assert not known.answer
+    assert (known.prepared_until, known.answer_until) == (0.0, 0.0)
+    assert world.here.near.peek(key.name) is verdict

@@ -137,6 +137,8 @@ class SigningRing:
         self._noted_at = now
         self._complain()
         self._settle()
+        if self._signs != note.signs:
+            await self.tell()  # the others adopt it as soon as they hear of it
 
     async def run(self) -> None:
         """Look every second, and tell as often as needed, until cancelled."""
@@ -180,8 +182,7 @@ class SigningRing:
             self._auditor.alert(fault)
         self._faults = frozenset(read.faults)
         if read.keys == self.keys:
-            self._settle()
-            return
+            return  # a key that waits is judged by what was just heard: see `tell`
         self.keys = read.keys
         self._ready &= {key.kid for key in read.keys}
         self._settle(anew=True)
