@@ -178,6 +178,7 @@ def make_rules(settings: Settings) -> Rules:
         tenant_defaults=parse_tenant_defaults(settings.tenant_defaults),
         levels=Levels.parse(settings.levels, settings.default_level),
         longest_life=parse_longest(settings.max_expiry),
+        owner_claims=settings.owner_claims,
     )
 
 
@@ -330,7 +331,7 @@ class Assembly:
             verifier=self._verifier,
             jwts=jwts,
             metering=self._metering,
-            exchange=Exchange(self._tokens, now, self._settings.token_ttl),
+            exchange=Exchange(self._tokens, now, self._settings.token_ttl, self._auditor),
             lifecycle=lifecycle,
             alterations=alterations,
             administration=Administration(

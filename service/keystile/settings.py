@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from keystile.catalogue import parse_catalogue
+from keystile.catalogue import client_roles, parse_catalogue
 from keystile.claims import parse_resource
 from keystile.errors import ConfigurationError, KeystileError
 from keystile.expiries import parse_expiry, parse_longest
 from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
+from keystile.owner_claims import OwnerClaims, parse_owner_claims
 from keystile.peppers import Peppers
 from keystile.restrictions import parse_tenant_defaults
 
@@ -89,6 +90,11 @@ class Settings(BaseSettings):
     audiences: Words = Field((), description="audiences that keys may list; unset: any absolute URI")
     scopes: Words = Field(
         (), description="scopes that keys may have, some only with a role: `a,b@role:r,c@role:client:r,d@group:/g`"
+    )
+    claim_roles: Words = Field((), description="owner's roles that JWTs tell in `roles`: `deployer`, `client:role`")
+    claim_groups: Words = Field((), description="owner's groups that JWTs tell in `groups`: `/ops`")
+    claim_mappers: Words = Field(
+        (), description="owner's attributes that JWTs tell: `attribute:claim`, `attribute:claim[]` for a list"
     )
     token_ttl: Duration = Field(timedelta(minutes=5), description="life of a JWT, at most `1h`")
     signing_alg: Literal["RS256", "ES256", "EdDSA"] = Field(
@@ -182,6 +188,17 @@ class Settings(BaseSettings):
         return parse_catalogue(self.scopes)
 
     @property
+    def owner_claims(self) -> OwnerClaims:
+        """What JWTs tell of owners."""
+        return parse_owner_claims(self.claim_roles, self.claim_groups, self.claim_mappers)
+
+    @property
+    def marked_roles(self) -> tuple[str, ...]:
+        """The roles of clients that the reader has to see: scopes need them, or JWTs tell them."""
+        told = (role for role in self.claim_roles if ":" in role)
+        return tuple(dict.fromkeys((*client_roles(self.catalogue), *told)))
+
+    @property
     def api_audience(self) -> str:
         """The `aud` of JWTs for the management API."""
         return f"{self.issuer}/api/v1"
@@ -250,6 +267,7 @@ class Settings(BaseSettings):
             ("TENANT_DEFAULTS", lambda: parse_tenant_defaults(self.tenant_defaults)),
             ("MAX_EXPIRY", lambda: parse_longest(self.max_expiry)),
             ("SCOPES", self._check_scopes),
+            ("CLAIM_ROLES, _GROUPS, _MAPPERS", self._check_owner_claims),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
             ("LEVELS", lambda: Levels.parse(self.levels, self.default_level)),
@@ -260,6 +278,10 @@ class Settings(BaseSettings):
         bound = [scope for scope, needed in self.catalogue.items() if needed]
         if bound and self.store is not Store.KEYCLOAK:
             raise ConfigurationError(f"{bound[0]!r} needs KEYSTILE_STORE=keycloak: owners have no roles elsewhere")
+
+    def _check_owner_claims(self) -> None:
+        if self.owner_claims and self.store is not Store.KEYCLOAK:
+            raise ConfigurationError("these need KEYSTILE_STORE=keycloak: owners have none elsewhere")
 
     def _api_faults(self) -> list[str]:
         faults = []
