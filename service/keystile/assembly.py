@@ -43,7 +43,9 @@ from keystile.authority.realm import RealmWatch
 from keystile.authority.reconciling import Reconciler
 from keystile.authority.repeats import Repeats
 from keystile.authority.revocation import Revocation
+from keystile.authority.rotation import Rotation
 from keystile.authority.rounds import Rounds
+from keystile.authority.signing import SigningRing, SigningTimes
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
@@ -76,6 +78,8 @@ if TYPE_CHECKING:
         OwnerEvents,
         RealmTokens,
         RecentEvents,
+        SigningKeys,
+        SigningNotes,
         TokenIssuer,
         UsageStore,
         VerdictCache,
@@ -97,6 +101,8 @@ class Backend:
     allowances: Allowances
     near: NearVerdictCache
     tokens: TokenIssuer
+    signing: SigningKeys
+    signing_notes: SigningNotes
     usage: UsageStore
     recent: RecentEvents
     leases: Leases
@@ -132,6 +138,7 @@ class Deployment:
     repeats: Repeats
     callers: Callers
     tokens: TokenIssuer
+    rotation: Rotation
     auditor: Auditor
     recorder: UsageRecorder
     usage: UsageReader
@@ -178,6 +185,7 @@ def make_rules(settings: Settings) -> Rules:
         tenant_defaults=parse_tenant_defaults(settings.tenant_defaults),
         levels=Levels.parse(settings.levels, settings.default_level),
         longest_life=parse_longest(settings.max_expiry),
+        owner_claims=settings.owner_claims,
     )
 
 
@@ -192,6 +200,8 @@ class Assembly:
         recent: RecentAudit,
         backend: Backend,
         stack: AsyncExitStack,
+        *,
+        process: str,
     ) -> None:
         self._settings = settings
         self._auditor = auditor
@@ -235,6 +245,7 @@ class Assembly:
         self._near = backend.near
         self._index = self._make_index(peppers)
         self._tokens = backend.tokens
+        self._ring = self._make_ring(process)
         self._rules = make_rules(settings)
         self._metering = Metering(
             backend.allowances,
@@ -252,11 +263,19 @@ class Assembly:
             await self._follower.read()
         except CannotTellError as error:
             _log.warning("the change log is out of reach", why=str(error))
+        await self._ring.start()
         if self._realm is not None:
             try:
                 await self._realm.look()
             except CannotTellError as error:
                 _log.warning("the realm cannot be read", why=str(error))
+
+    async def join(self) -> None:
+        """Tell the other processes what this one will show and sign with, before it does."""
+        try:
+            await self._ring.tell()
+        except CannotTellError as error:
+            _log.warning("signing keys are not noted", why=str(error))
 
     def start_background(self) -> None:
         """Follow the log, the events and the audit's clock until the deployment closes."""
@@ -265,6 +284,7 @@ class Assembly:
         self._spawn("journal", lambda: self._stops.keep_obeying(self._memory))
         self._spawn("journal to finish", self._stops.keep_finishing)
         self._spawn("recent audit", lambda: self._recent.run(self._backend.recent))
+        self._spawn("signing keys", self._ring.run)
         self._spawn("usage", lambda: self._usage.run(self._backend.usage))
         backend = self._backend
         if backend.own_events is not None:
@@ -296,7 +316,7 @@ class Assembly:
     def deployment(self) -> Deployment:
         """Return what the edges use."""
         jwts = self._make_jwts()
-        exchange = Exchange(self._tokens, now, self._settings.token_ttl)
+        exchange = Exchange(self._tokens, now, self._settings.token_ttl, self._auditor)
         lifecycle = Lifecycle(
             directory=self._backend.directory,
             follower=self._follower,
@@ -309,7 +329,6 @@ class Assembly:
             max_keys_per_owner=self._settings.max_keys_per_owner,
         )
         alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
-        exchange = Exchange(self._tokens, now, self._settings.token_ttl)
         return Deployment(
             settings=self._settings,
             rules=self._rules,
@@ -351,6 +370,13 @@ class Assembly:
                 admin_key=self._settings.admin_key.get_secret_value() if self._settings.admin_key else None,
             ),
             tokens=self._tokens,
+            rotation=Rotation(
+                ring=self._ring,
+                keys=self._backend.signing,
+                auditor=self._auditor,
+                clock=now,
+                max_age=self._settings.jwks_max_age,
+            ),
             auditor=self._auditor,
             recorder=self._usage,
             usage=UsageReader(self._backend.usage, clock=now),
@@ -367,6 +393,22 @@ class Assembly:
             directory=self._backend.directory,
             records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
             flights=Flights(),
+        )
+
+    def _make_ring(self, process: str) -> SigningRing:
+        settings = self._settings
+        return SigningRing(
+            self._backend.signing,
+            self._backend.signing_notes,
+            self._auditor,
+            process=process,
+            algorithm=settings.signing_alg,
+            times=SigningTimes(
+                max_age=settings.jwks_max_age.total_seconds(), token_ttl=settings.token_ttl.total_seconds()
+            ),
+            clock=now,
+            ticks=time.monotonic,
+            on_change=self._near.forget_answers,
         )
 
     @property

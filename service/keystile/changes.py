@@ -11,6 +11,8 @@ import secrets
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
+from keystile.signing_keys import SigningNote
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -124,10 +126,10 @@ class PollMark:
     followed_since: float = 0.0
 
 
-Signed = TypeVar("Signed", Change, Floor, PollMark)
+Signed = TypeVar("Signed", Change, Floor, PollMark, SigningNote)
 
 
-def sign(what: Change | Floor | PollMark, peppers: Peppers) -> str:
+def sign(what: Change | Floor | PollMark | SigningNote, peppers: Peppers) -> str:
     """Return the text form: MAC under the current pepper, then JSON. The kind is under the MAC too."""
     body = json.dumps(asdict(what), separators=(",", ":"))
     return peppers.current.log.digest(_labelled(type(what), body)).hex() + body

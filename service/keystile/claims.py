@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
+    from keystile.owner_claims import OwnerClaims
     from keystile.policy import RequestContext
     from keystile.records import KeyRecord, Owner
     from keystile.restrictions import Policy
 
 MAX_URI = 512
 _CLOCKS_APART = 60  # seconds
-_MAX_CARRIED = 4_500  # bytes: encoded and signed a JWT then has less than the 8 KB that doors and gateways take
+MAX_JWT = 4_096  # bytes: half of what doors and gateways take for a header, whoever writes what the owner has
+_MAX_CARRIED = 2_048  # bytes of a policy: with issuer, audience and an RSA signature it then fits
 SCOPE = r"[\x21\x23-\x5b\x5d-\x7e]{1,128}"  # RFC 6749, appendix A.4
 URI = r"[a-zA-Z][a-zA-Z0-9+.-]*:[\x21\x24-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+"
 _SCOPE = re.compile(SCOPE)
@@ -57,10 +59,11 @@ def claims_of(
     ttl: timedelta,
     *,
     tenant_default: Policy | None = None,
+    of_owner: OwnerClaims | None = None,
 ) -> dict[str, Any]:
     """Return the claims of a JWT that outlives neither *ttl* nor its key.
 
-    What the key's policy does not say of what is carried, *tenant_default* says.
+    What the key's policy does not say of what is carried, *tenant_default* says. *of_owner*: what is told of the owner.
     """
     issued_at = int(now.timestamp())
     if issued_at <= owner.not_before < issued_at + _CLOCKS_APART:
@@ -81,7 +84,7 @@ def claims_of(
         claims["scope"] = " ".join(granted.scopes)
     if record.policy.carries:
         claims |= _carried(record.policy.over(tenant_default))
-    return claims
+    return {**of_owner.of(owner), **claims} if of_owner else claims  # whatever it tells, ours stand
 
 
 def _carried(policy: Policy) -> dict[str, Any]:
@@ -124,7 +127,9 @@ def check_claims(policy: Policy) -> None:
     carried = {**_carried(policy), "scope": " ".join(policy.scopes)}
     if len(json.dumps(carried)) > _MAX_CARRIED:
         largest = max(carried, key=lambda name: len(json.dumps(carried[name])))
-        raise PolicyRefusedError("a JWT would not fit into a header", "scopes" if largest == "scope" else largest)
+        raise PolicyRefusedError(
+            f"a JWT would be larger than {MAX_JWT} bytes", "scopes" if largest == "scope" else largest
+        )
 
 
 def is_scope(text: str) -> bool:

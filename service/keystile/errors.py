@@ -64,6 +64,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "quota_exceeded"
     JWT_INVALID = "jwt_invalid"
     JWT_KILLED = "jwt_killed"
+    JWT_TOO_LARGE = "jwt_too_large"
 
 
 class KeystileError(Exception):

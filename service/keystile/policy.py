@@ -9,6 +9,7 @@ from keystile.delegation import judge_actors
 from keystile.errors import Reason
 from keystile.limits import Levels
 from keystile.network import Facts, judge_request
+from keystile.owner_claims import OwnerClaims
 from keystile.records import KeyRecord, Owner, Status
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Rules:
     *forbidden_audiences* (the realm issuer) and every URL below them are never allowed. *api_audience* is the
     management API's. *scope_roles* names, for scopes that count only while the owner holds it, a role or group as
     `Directory.roles` writes it. *knows_roles*: the store can tell what an owner holds. *longest_life*: no key is given
-    more from now on; None: any.
+    more from now on; None: any. *owner_claims*: what JWTs tell of owners.
     """
 
     default_audience: str
@@ -46,6 +47,7 @@ class Rules:
     tenant_defaults: Mapping[str, Policy] = field(default_factory=dict, hash=False)
     levels: Levels = field(default_factory=Levels)
     longest_life: timedelta | None = None
+    owner_claims: OwnerClaims = field(default_factory=OwnerClaims)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,8 +145,17 @@ def held_scopes(record: KeyRecord, owner: Owner, rules: Rules) -> tuple[str, ...
 
 
 def needs_roles(record: KeyRecord, rules: Rules) -> bool:
-    """Tell whether what this key holds depends on what its owner holds."""
-    return rules.knows_roles and any(_roles_for(scope, record, rules) for scope in record.policy.scopes)
+    """Tell whether what this key holds, or its JWTs tell, depends on what its owner holds."""
+    if not rules.knows_roles:
+        return False
+    return rules.owner_claims.need_roles or any(_roles_for(scope, record, rules) for scope in record.policy.scopes)
+
+
+def lacks_facts(record: KeyRecord, owner: Owner, rules: Rules) -> bool:
+    """Tell whether *owner* was read by somebody who wanted to know less of it than these rules do."""
+    if owner.roles is None and needs_roles(record, rules):
+        return True
+    return bool(rules.owner_claims) and not rules.owner_claims.are_known(owner)
 
 
 def _owner_may_have(scope: str, record: KeyRecord, owner: Owner, rules: Rules) -> bool:

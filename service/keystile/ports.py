@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keystile.keys import ApiKey
     from keystile.limits import Bucket
     from keystile.records import Owner
+    from keystile.signing_keys import Noted, PublishedKey, SigningNote
     from keystile.usage import DayCounts, LastUse, LastUses
     from keystile.verdicts import Known, Verdict
 
@@ -134,6 +135,10 @@ class NearVerdictCache(VerdictCache, Protocol):
         """Keep *verdict* under that cache name, in place of any older one."""
         ...
 
+    def forget_answers(self) -> None:
+        """Forget what was prepared from verdicts, and no verdict: JWTs are signed otherwise from now on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
@@ -202,6 +207,11 @@ class TokenIssuer(Protocol):
         """The `iss` of every JWT, byte for byte as configured."""
         ...
 
+    @property
+    def kids(self) -> frozenset[str]:
+        """The ids of the keys that `verify` takes; the same object until they change."""
+        ...
+
     async def mint(self, claims: dict[str, Any]) -> str:
         """Return the signed JWT. Raises `CannotTellError` where somebody else signs and is out of reach."""
         ...
@@ -216,6 +226,61 @@ class TokenIssuer(Protocol):
 
     def jwks(self) -> dict[str, Any]:
         """Return the public keys (RFC 7517): next, current, previous."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRead:
+    """The signing keys there are now, and what is wrong with what else is there, a sentence each: no secret in it."""
+
+    keys: tuple[PublishedKey, ...]
+    faults: tuple[str, ...] = ()
+
+
+class SigningKeys(Protocol):
+    """The private keys of the local issuer. Whoever can write to where they are kept can sign."""
+
+    async def read(self) -> KeysRead:
+        """Return what is there now; what cannot be read is a fault, and at least one key may sign."""
+        ...
+
+    def use(self, kid: str) -> None:
+        """Sign with that key from now on; show it and the others that were read last, and check against no others."""
+        ...
+
+    async def make(self, not_before: datetime) -> PublishedKey:
+        """Make another key, for use no earlier than that, durably.
+
+        Raises `ChangeRefusedError` where somebody else makes one, `ConfigurationError` where nobody can write.
+        """
+        ...
+
+    async def remove(self, key: PublishedKey) -> bool:
+        """Take a key away for good, and tell whether that could be done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What processes noted. *known*: there was a note of who just wrote one; *dropped*: how many had a wrong MAC."""
+
+    noted: tuple[Noted, ...] = ()
+    known: bool = False
+    dropped: int = 0
+
+
+class SigningNotes(Protocol):
+    """Which signing keys each process shows and signs with: 512 notes at most, a day each, the newest for ever.
+
+    Not trusted to keep them: where notes are lost, a key may come into use before some process checks against it.
+    """
+
+    async def note(self, note: SigningNote) -> Notes:
+        """Keep *note* in place of that process's earlier one; return all. Raises `CannotTellError`."""
+        ...
+
+    async def read(self) -> Notes:
+        """Return all. Raises `CannotTellError`."""
         ...
 
 

@@ -426,7 +426,7 @@ class Owner:
 
     *lookups* are the values by which `Directory.find` finds this owner. *not_before* is in epoch seconds: JWTs
     issued then or earlier are dead ("sign out everywhere"). *roles* are those of `Directory.roles`, None where they
-    were not read.
+    were not read. *attributes* are those that JWTs tell, each with its values; None where the store has none.
     """
 
     id: str
@@ -437,6 +437,7 @@ class Owner:
     unreadable: tuple[Unreadable, ...] = ()
     lookups: frozenset[str] = frozenset()
     roles: frozenset[str] | None = None
+    attributes: Mapping[str, tuple[str, ...]] | None = field(default=None, hash=False)
 
     def record(self, key_id: str) -> KeyRecord | None:
         """Return the record of that key, if this owner has it."""

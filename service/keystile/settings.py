@@ -15,12 +15,13 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
-from keystile.catalogue import parse_catalogue
+from keystile.catalogue import client_roles, parse_catalogue
 from keystile.claims import parse_resource
 from keystile.errors import ConfigurationError, KeystileError
 from keystile.expiries import parse_expiry, parse_longest
 from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
+from keystile.owner_claims import OwnerClaims, parse_owner_claims
 from keystile.peppers import Peppers
 from keystile.resource_servers import parse_resource_servers
 from keystile.restrictions import parse_tenant_defaults
@@ -91,11 +92,19 @@ class Settings(BaseSettings):
     scopes: Words = Field(
         (), description="scopes that keys may have, some only with a role: `a,b@role:r,c@role:client:r,d@group:/g`"
     )
+    claim_roles: Words = Field((), description="owner's roles that JWTs tell in `roles`: `deployer`, `client:role`")
+    claim_groups: Words = Field((), description="owner's groups that JWTs tell in `groups`: `/ops`")
+    claim_mappers: Words = Field(
+        (), description="owner's attributes that JWTs tell: `attribute:claim`, `attribute:claim[]` for a list"
+    )
     token_ttl: Duration = Field(timedelta(minutes=5), description="life of a JWT, at most `1h`")
     signing_alg: Literal["RS256", "ES256", "EdDSA"] = Field(
         "RS256", description="algorithm of our JWTs: `RS256`, `ES256` or `EdDSA`"
     )
     signing_keys_dir: Path | None = Field(None, description="private signing keys; default `{data dir}/signing-keys`")
+    jwks_max_age: Duration = Field(
+        timedelta(minutes=5), description="how long verifiers may keep our public keys, at most `1d`"
+    )
     peppers: SecretStr | None = Field(None, description="`id:secret[:retired],…`; embedded: made when unset")
     stamps: Stamps = Field(Stamps.ENFORCE, description="`advisory` lets keys with unknown stamps be looked up")
     brand: str = Field("mcpkey", description="first part of every key")
@@ -188,6 +197,17 @@ class Settings(BaseSettings):
         return parse_resource_servers(self.resource_servers)
 
     @property
+    def owner_claims(self) -> OwnerClaims:
+        """What JWTs tell of owners."""
+        return parse_owner_claims(self.claim_roles, self.claim_groups, self.claim_mappers)
+
+    @property
+    def marked_roles(self) -> tuple[str, ...]:
+        """The roles of clients that the reader has to see: scopes need them, or JWTs tell them."""
+        told = (role for role in self.claim_roles if ":" in role)
+        return tuple(dict.fromkeys((*client_roles(self.catalogue), *told)))
+
+    @property
     def api_audience(self) -> str:
         """The `aud` of JWTs for the management API."""
         return f"{self.issuer}/api/v1"
@@ -256,6 +276,7 @@ class Settings(BaseSettings):
             ("TENANT_DEFAULTS", lambda: parse_tenant_defaults(self.tenant_defaults)),
             ("MAX_EXPIRY", lambda: parse_longest(self.max_expiry)),
             ("SCOPES", self._check_scopes),
+            ("CLAIM_ROLES, _GROUPS, _MAPPERS", self._check_owner_claims),
             ("AUDIENCES", lambda: [parse_resource(audience) for audience in self.audiences]),
             ("DEFAULT_AUDIENCE", lambda: parse_resource(self.default_audience)),
             ("RESOURCE_SERVERS", self._check_resource_servers),
@@ -275,6 +296,10 @@ class Settings(BaseSettings):
         if any(self.api_audience in audiences for audiences in named.values()):
             raise ConfigurationError("the management API's own audience is nobody else's")
 
+    def _check_owner_claims(self) -> None:
+        if self.owner_claims and self.store is not Store.KEYCLOAK:
+            raise ConfigurationError("these need KEYSTILE_STORE=keycloak: owners have none elsewhere")
+
     def _api_faults(self) -> list[str]:
         faults = []
         if self.keycloak_tokens_id in self.api_clients:
@@ -291,6 +316,8 @@ class Settings(BaseSettings):
         faults = self._api_faults()
         if not timedelta(seconds=1) <= self.token_ttl <= timedelta(hours=1):
             faults.append("KEYSTILE_TOKEN_TTL is between 1s and 1h")
+        if not timedelta(seconds=1) <= self.jwks_max_age <= timedelta(days=1):
+            faults.append("KEYSTILE_JWKS_MAX_AGE is between 1s and 1d")
         if self.cache_ttl + self.stale_ttl > _LONGEST_USE:
             faults.append("KEYSTILE_CACHE_TTL and KEYSTILE_STALE_TTL are at most 90m together: changes are kept for 2h")
         for realm in self.realm_urls:

@@ -67,7 +67,7 @@ class Verdict:
             [
                 replace(self.record, policy=UNRESTRICTED).to_document(),
                 self.record.policy.to_text(),  # a text, so that reading it again and again costs nothing
-                [owner.id, owner.username, owner.enabled, owner.not_before, roles],
+                [owner.id, owner.username, owner.enabled, owner.not_before, roles, *_told(owner)],
                 [self.position.incarnation, self.position.offset],
                 self.read_at,
                 None if jwt is None else [jwt.text, jwt.scopes, jwt.until, jwt.maker],
@@ -80,7 +80,7 @@ class Verdict:
     def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
         document, policy, owner, position, read_at, jwt, idles_at = json.loads(text)
-        owner_id, username, enabled, not_before, roles = owner
+        owner_id, username, enabled, not_before, roles, *told = owner
         return cls(
             record=KeyRecord.from_document(document, policy=Policy.from_text(policy)),
             owner=Owner(
@@ -89,6 +89,7 @@ class Verdict:
                 enabled=enabled,
                 not_before=not_before,
                 roles=None if roles is None else frozenset(roles),
+                attributes={name: tuple(values) for name, values in told[0].items()} if told else None,
             ),
             position=_position(*position),
             read_at=float(read_at),
@@ -155,6 +156,10 @@ class Known:
 
 def _position(incarnation: str, offset: int) -> Position:
     return Position(sys.intern(incarnation), offset)
+
+
+def _told(owner: Owner) -> list[Mapping[str, tuple[str, ...]]]:
+    return [] if owner.attributes is None else [owner.attributes]
 
 
 def _jwt(text: str, scopes: list[str], until: float, maker: str) -> ReusableJwt:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -24,16 +27,17 @@ from keystile.adapters.redis.leases import RedisLeases
 from keystile.adapters.redis.limiter import RedisFailureLimiter
 from keystile.adapters.redis.link import RedisLink
 from keystile.adapters.redis.log import RedisChangeLog
+from keystile.adapters.redis.signing_notes import RedisSigningNotes
 from keystile.adapters.redis.usage import RedisUsageStore
 from keystile.adapters.secret_files import read_or_make
-from keystile.adapters.signing.files import load_all
-from keystile.adapters.signing.issuer import LocalTokenIssuer
+from keystile.adapters.signing.folder import SigningKeyFolder
 from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.adapters.sqlite.events import SqliteRecentEvents
 from keystile.adapters.sqlite.leases import SqliteLeases
 from keystile.adapters.sqlite.log import SqliteChangeLog
+from keystile.adapters.sqlite.signing_notes import SqliteSigningNotes
 from keystile.adapters.sqlite.usage import SqliteUsageStore
 from keystile.assembly import Assembly, Backend, Deployment, now
 from keystile.authority.auditing import Auditor
@@ -67,7 +71,7 @@ def check_files(settings: Settings) -> None:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         load_peppers(settings)
-        load_all(settings.signing_dir, settings.signing_alg)
+        open_signing_keys(settings)
         JsonLinesAuditLog(settings.audit_log).close()
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
@@ -85,9 +89,10 @@ async def open_deployment(settings: Settings, *, serving: bool = False) -> Async
         stack.callback(auditor.flush)
         open_backend = _open_keycloak if settings.store is Store.KEYCLOAK else _open_embedded
         backend = await open_backend(settings, peppers, auditor, stack)
-        parts = Assembly(settings, peppers, auditor, recent, backend, stack)
+        parts = Assembly(settings, peppers, auditor, recent, backend, stack, process=_process_name())
         await parts.listen()
         if serving:
+            await parts.join()
             parts.start_background()
         yield parts.deployment()
 
@@ -97,6 +102,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
     database = SqliteDatabase(settings.data_dir / "keystile.db")
     await database.open()
     stack.push_async_callback(database.close)
+    signing = open_signing_keys(settings)
     return Backend(
         directory=SqliteDirectory(database),
         log=SqliteChangeLog(database, peppers, retention=LOG_RETENTION),
@@ -104,7 +110,9 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
         allowances=SqliteAllowances(database),
         near=_near(settings),
-        tokens=_tokens(settings),
+        tokens=signing.issuer,
+        signing=signing,
+        signing_notes=SqliteSigningNotes(database, peppers),
         usage=SqliteUsageStore(database),
         recent=SqliteRecentEvents(database),
         leases=SqliteLeases(database),
@@ -126,8 +134,10 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
     stack.push_async_callback(reader.close)
     stack.push_async_callback(writer.close)
     leases = RedisLeases(link)
-    directory = KeycloakDirectory(reader, writer, leases, alert=auditor.alert)
+    told = tuple(settings.owner_claims.mappers)
+    directory = KeycloakDirectory(reader, writer, leases, alert=auditor.alert, told=told)
     stack.push_async_callback(directory.close)
+    signing = open_signing_keys(settings)
     near_limiter = InProcessFailureLimiter(failures=settings.failures_per_minute)
     return Backend(
         directory=directory,
@@ -138,7 +148,9 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         ),
         allowances=RedisAllowances(link),
         near=_near(settings),
-        tokens=_tokens(settings),
+        tokens=signing.issuer,
+        signing=signing,
+        signing_notes=RedisSigningNotes(link, peppers),
         usage=RedisUsageStore(link, peppers),
         recent=RedisRecentEvents(link, peppers, on_tampering=auditor.alert),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),
@@ -162,8 +174,15 @@ def _near(settings: Settings) -> InProcessVerdictCache:
     return InProcessVerdictCache(settings.cache_ttl + settings.stale_ttl, max_entries=settings.cache_entries)
 
 
-def _tokens(settings: Settings) -> LocalTokenIssuer:
-    return LocalTokenIssuer(settings.issuer, load_all(settings.signing_dir, settings.signing_alg))
+def open_signing_keys(settings: Settings) -> SigningKeyFolder:
+    """Return the signing keys, one of the set algorithm made if there is none. Raises `ConfigurationError`."""
+    new_from = now() + settings.jwks_max_age
+    return SigningKeyFolder.open(settings.signing_dir, settings.signing_alg, settings.issuer, new_from=new_from)
+
+
+def _process_name() -> str:
+    """Return a name no process had before: containers share numbers, and restarted ones whole names."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def keycloak_access(settings: Settings, client_id: str, secret: SecretStr | None) -> ClientAccess:

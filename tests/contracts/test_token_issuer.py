@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jwt
 import pytest
 
-from keystile.adapters.signing.files import load_all
+from keystile.adapters.signing.files import load_or_make
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _ALGORITHMS: tuple[Literal["RS256", "ES256", "EdDSA"], ...] = ("RS256", "ES256",
 
 @pytest.fixture(params=_ALGORITHMS)
 def issuer(request: pytest.FixtureRequest, tmp_path: Path) -> TokenIssuer:
-    return LocalTokenIssuer(ISSUER, load_all(tmp_path, request.param))
+    return LocalTokenIssuer(ISSUER, [load_or_make(tmp_path, request.param)])
 
 
 def claims(**more: object) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def test_garbage_is_not_its_own(issuer: TokenIssuer, token: str) -> None:
 
 async def test_another_deployment_s_jwt_is_not_its_own(issuer: TokenIssuer, tmp_path: Path) -> None:
     """A JWT of the same issuer name under another key is refused."""
-    other = LocalTokenIssuer(ISSUER, load_all(tmp_path / "other", "ES256"))
+    other = LocalTokenIssuer(ISSUER, [load_or_make(tmp_path / "other", "ES256")])
     assert issuer.verify(await other.mint(claims())) is None
 
 

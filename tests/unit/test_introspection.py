@@ -191,6 +191,7 @@ async def test_verified_jwt_is_known_until_its_end(world: World) -> None:
 
     class Counted:
         issuer, mint, maker, jwks = "", world.tokens.mint, world.tokens.maker, world.tokens.jwks
+        kids = frozenset({"one"})
 
         def verify(self, token: str) -> dict[str, Any] | None:
             verified.append(token)
@@ -198,10 +199,14 @@ async def test_verified_jwt_is_known_until_its_end(world: World) -> None:
 
     issued = await world.issue()
     verdict = await world.verify(issued.key)
-    known, token = KnownJwts(Counted(), clock=world.time.now, most=1), await mint(world, issued)
+    tokens = Counted()
+    known, token = KnownJwts(tokens, clock=world.time.now, most=1), await mint(world, issued)
     claims = [known.verify(token) for _ in range(3)]
     assert claims[0] == claims[2] == world.tokens.verify(token)
     assert verified == [token]
+    tokens.kids = frozenset({"another"})  # the key may have leaked, and been taken away
+    assert known.verify(token) is not None
+    assert verified == [token, token]
     assert known.verify(token[:-4] + "AAAA") is None
     await world.pass_time(300)
     assert known.verify(token) is None

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import KeySet
 
-from keystile.adapters.signing.files import Algorithm, SigningKey, load, load_all, load_or_make
+from keystile.adapters.signing.files import Algorithm, SigningKey, load, load_or_make
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.errors import ConfigurationError
 from unit.builders import DEFAULT_AUDIENCE, ISSUER
@@ -89,15 +89,6 @@ def test_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_keys_of_former_algorithms_are_still_published(tmp_path: Path) -> None:
-    """After a change of algorithm the JWTs of the former key still verify; the new one signs."""
-    former = load_or_make(tmp_path, "RS256")
-    keys = load_all(tmp_path, "EdDSA")
-    assert [key.algorithm for key in keys] == ["EdDSA", "RS256"]
-    assert keys[1].kid == former.kid
-    assert load_all(tmp_path, "RS256")[0].kid == former.kid
-
-
 def write_pem(path: Path, private: Any) -> Path:  # noqa: ANN401 - any kind of key
     path.write_bytes(
         private.private_bytes(
@@ -120,18 +111,6 @@ def test_unsuitable_signing_key_stops_the_start(tmp_path: Path, private: object)
     """A key too short or of another kind is refused (RFC 7518, section 3.3)."""
     with pytest.raises(ConfigurationError):
         load(write_pem(tmp_path / "key.pem", private))
-
-
-NO_KEY = b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
-
-
-@pytest.mark.parametrize("content", [b"", NO_KEY, NO_KEY[:40], bytes(range(256))])
-def test_broken_key_file_stops_the_start(tmp_path: Path, content: bytes) -> None:
-    """A file that holds no key is one clear error that names it."""
-    path = tmp_path / "rs256.pem"
-    path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=r"rs256\.pem"):
-        load_all(tmp_path, "RS256")
 
 
 def test_key_file_under_a_wrong_name_is_refused(tmp_path: Path) -> None:

@@ -19,15 +19,17 @@ def read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
     return path.read_bytes()
 
 
-def write_once(path: Path, content: bytes) -> None:
-    """Give *path* that content unless it has one: of several processes that try, the first wins."""
+def write_once(path: Path, content: bytes) -> bool:
+    """Give *path* that content unless it has one, and tell which: of several processes that try, the first wins."""
     temporary = write_beside(path, content)
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return
+        return False
     finally:
         temporary.unlink()
+    _sync_folder(path.parent)
+    return True
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -44,3 +46,12 @@ def write_beside(path: Path, content: bytes) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a name that was just given in *folder* survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

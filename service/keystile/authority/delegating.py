@@ -130,7 +130,7 @@ class Delegating:
         if act is not None:
             claims["act"] = act
         life = claims["exp"] - now
-        return Minted(await self.exchange.tokens.mint(claims), granted, life, now)
+        return Minted(await self.exchange.sign(claims, verdict, context), granted, life, now)
 
 
 def _granted(proof: Proof, acting: Proof | None, context: RequestContext) -> Grant:

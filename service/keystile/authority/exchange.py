@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keystile.claims import claims_of, grant
+from keystile.claims import MAX_JWT, claims_of, grant
+from keystile.errors import KeyRefusedError, Reason
 from keystile.verdicts import ReusableJwt
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from keystile.authority.auditing import Auditor
     from keystile.claims import Grant
     from keystile.policy import RequestContext
     from keystile.ports import Clock, TokenIssuer
@@ -34,13 +36,17 @@ class Exchange:
     tokens: TokenIssuer
     clock: Clock
     ttl: timedelta
+    auditor: Auditor | None = None
 
     async def mint(self, verdict: Verdict, context: RequestContext) -> Minted:
-        """Return a fresh JWT. Raises `CannotTellError` where its signer is out of reach."""
+        """Return a fresh JWT. Raises `CannotTellError` where its signer is out of reach.
+
+        Raises `KeyRefusedError`, audited, where it would not fit into a header: what an owner has may have grown.
+        """
         granted = grant(verdict.record, verdict.owner, context)
         claims = self.claims(verdict, granted, context)
         life = claims["exp"] - claims["iat"]
-        return Minted(await self.tokens.mint(claims), granted, life, claims["iat"] + life / 2)
+        return Minted(await self.sign(claims, verdict, context), granted, life, claims["iat"] + life / 2)
 
     def claims(self, verdict: Verdict, granted: Grant, context: RequestContext) -> dict[str, Any]:
         """Return the claims of a JWT that gives what was *granted*, not signed yet."""
@@ -52,7 +58,21 @@ class Exchange:
             self.clock(),
             self.ttl,
             tenant_default=context.rules.tenant_defaults.get(verdict.record.policy.tenant),
+            of_owner=context.rules.owner_claims,
         )
+
+    async def sign(self, claims: dict[str, Any], verdict: Verdict, context: RequestContext) -> str:
+        """Return the JWT with these claims; raises what `mint` does."""
+        token = await self.tokens.mint(claims)
+        if len(token) > MAX_JWT:
+            raise self._too_large(verdict, context)
+        return token
+
+    def _too_large(self, verdict: Verdict, context: RequestContext) -> KeyRefusedError:
+        refusal = KeyRefusedError(Reason.JWT_TOO_LARGE, key_id=verdict.record.key_id, owner=verdict.owner.username)
+        if self.auditor is not None:
+            self.auditor.refused(refusal, context)
+        return refusal
 
     async def mint_reusable(self, verdict: Verdict, context: RequestContext) -> ReusableJwt:
         """Return a JWT that may be handed out until half of its life is over. Raises `CannotTellError`."""

@@ -130,7 +130,7 @@ class Introspection:
             raise KeyRefusedError(Reason.AUDIENCE_DENIED, key_id=record.key_id, owner=owner.username)
         asked = replace(context, audience=audience)
         claims = self.exchange.claims(verdict, grant(record, owner, asked), asked)
-        jwt = await self.exchange.tokens.mint(claims) if phantom else None
+        jwt = await self.exchange.sign(claims, verdict, asked) if phantom else None
         if jwt is None:
             del claims["jti"]  # there is no such JWT
         return verdict, Active(owner.username, claims, jwt)

@@ -115,7 +115,9 @@ class JwtVerifier:
         lost = set(str(claims.get("scope", "")).split()) - set(
             held_scopes(verdict.record, verdict.owner, context.rules)
         )
-        if lost:  # its owner lost a role since, or the deployment gave a scope up: no change of the key tells of that
+        told = context.rules.owner_claims
+        if lost or (told and told.belie(claims, verdict.owner)):
+            # Its owner lost a role since, or the deployment gave a scope up: no change of the key tells of that.
             raise KeyRefusedError(Reason.JWT_KILLED, key_id=key_id, owner=verdict.owner.username)
         return verdict
 

@@ -15,7 +15,7 @@ from keystile.errors import (
     TooManyFailuresError,
 )
 from keystile.keys import MAX_KEY_BYTES
-from keystile.policy import decide, decide_asked, needs_roles
+from keystile.policy import decide, decide_asked, lacks_facts
 from keystile.ports import Cached
 from keystile.verdicts import Verdict
 
@@ -224,8 +224,8 @@ class Verifier:
         self.negatives.check(key)
         cached = await self._cached(key)
         verdict = cached.verdict
-        if verdict is not None and verdict.owner.roles is None and needs_roles(verdict.record, context.rules):
-            verdict = None  # whoever read it knew another catalogue of scopes
+        if verdict is not None and lacks_facts(verdict.record, verdict.owner, context.rules):
+            verdict = None  # whoever read it knew another catalogue of scopes, or other claims
         if verdict is not None and self.freshness.counts_shared(verdict) and not _is_below(verdict, cached.floor):
             self.near.keep(key.name, verdict)
             return verdict

@@ -17,6 +17,7 @@ from keystile.authority.breaker import Breaker
 from keystile.cli.peppers import count as count_peppers
 from keystile.cli.peppers import findings as pepper_findings
 from keystile.cli.reconcile import reconcile as put_right
+from keystile.cli.signing_findings import findings as signing_findings
 from keystile.errors import KeystileError
 from keystile.settings import Store
 from keystile.wiring import keycloak_access, load_peppers, open_deployment
@@ -34,7 +35,7 @@ def diagnose(settings: Settings, *, reconcile: bool = False, count: bool = True,
 
 
 async def _diagnose(settings: Settings, *, reconcile: bool, count: bool, quiet: bool) -> list[Finding]:
-    findings = [_data_dir(settings), await _journal(settings)]
+    findings = [_data_dir(settings), *await signing_findings(settings), await _journal(settings)]
     if settings.store is Store.EMBEDDED:
         findings.append(await _store(settings))
     else:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from keystile.adapters.keycloak.access import AdminAccess, Credentials
 from keystile.adapters.keycloak.setup import setup as set_up
 from keystile.adapters.keycloak.wanted import WantedRealm
-from keystile.catalogue import client_roles
 from keystile.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def set_up_realm(settings: Settings, *, create_realm: bool) -> list[str]:
         create_realm=create_realm,
         older_keys=settings.older_keys,
         api_clients=tuple(dict.fromkeys((*settings.api_clients, *settings.introspecting))),
-        marked=client_roles(settings.catalogue),
+        marked=settings.marked_roles,
     )
     return asyncio.run(set_up(_admin(settings), wanted))
 

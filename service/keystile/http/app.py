@@ -51,7 +51,7 @@ async def jwks() -> Response:
     """Answer the public keys (RFC 7517)."""
     response = _json(_deployment().tokens.jwks(), "application/jwk-set+json")
     response.headers.update(_OPEN_TO_ALL)
-    response.headers["Cache-Control"] = "public, max-age=300"
+    response.headers["Cache-Control"] = f"public, max-age={_deployment().settings.jwks_max_age.total_seconds():.0f}"
     return response
 
 

@@ -7,6 +7,7 @@ import secrets
 from itertools import count
 from typing import TYPE_CHECKING
 
+from keystile.claims import MAX_JWT
 from keystile.errors import (
     CannotTellError,
     KeyRefusedError,
@@ -33,7 +34,15 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 BAD_TARGET = json_answer(400, {"error": "invalid_target", "error_description": "the key may not ask for this audience"})
 BAD_SCOPE = json_answer(400, {"error": "invalid_scope", "error_description": "the key does not hold this scope"})
+TOO_LARGE = json_answer(
+    400,
+    {
+        "error": "invalid_request",
+        "error_description": f"the JWT would be larger than {MAX_JWT} bytes: ask for fewer scopes",
+    },
+)
 _ASKED_TOO_MUCH = {
+    Reason.JWT_TOO_LARGE: TOO_LARGE,
     Reason.AUDIENCE_DENIED: BAD_TARGET,
     Reason.GATEWAY_ONLY: BAD_TARGET,
     Reason.SCOPE_DENIED: BAD_SCOPE,

@@ -50,8 +50,11 @@ def attributes_of(user: Mapping[str, Any]) -> Attributes:
     return dict(user.get("attributes") or {})
 
 
-def to_owner(user: Mapping[str, Any], *, realm_not_before: int = 0) -> Owner:
-    """Read a full user representation; whatever cannot be read is kept as it is."""
+def to_owner(user: Mapping[str, Any], *, realm_not_before: int = 0, told: Iterable[str] = ()) -> Owner:
+    """Read a full user representation; whatever cannot be read is kept as it is.
+
+    *told*: the attributes that JWTs tell; each is known then, if only as empty.
+    """
     attributes = attributes_of(user)
     read = [_read(value, attributes) for value in attributes.get(RECORDS, ())]
     lookups = map(unpadded, attributes.get(LOOKUPS, ()))
@@ -63,6 +66,7 @@ def to_owner(user: Mapping[str, Any], *, realm_not_before: int = 0) -> Owner:
         records=_one_each(record for record in read if isinstance(record, KeyRecord)),
         unreadable=tuple(sorted((kept for kept in read if isinstance(kept, Unreadable)), key=lambda kept: kept.text)),
         lookups=frozenset(lookup for lookup in lookups if lookup is not None),
+        attributes={name: tuple(sorted(attributes.get(name, ()))) for name in told} or None,
     )
 
 

@@ -29,7 +29,7 @@ _OVERLAP = 10  # users of a page that the next one shows again, lest one slips t
 class KeycloakDirectory:
     """The `Directory` of a realm. Trusted for what it holds: whoever can write its attributes can issue keys.
 
-    *reader* and *writer* are clients of the realm; both stay the caller's to close.
+    *reader* and *writer* are clients of the realm; both stay the caller's to close. *told*: attributes that JWTs tell.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class KeycloakDirectory:
         alert: Callable[[str], None],
         ticks: Ticks = time.monotonic,
         pauses: Sequence[float] = PAUSES,
+        told: Sequence[str] = (),
     ) -> None:
         alert = Alerts(alert)
         self._alert = alert
@@ -51,6 +52,7 @@ class KeycloakDirectory:
         self._canary = Canary(self._sees_canary, alert=alert, ticks=ticks)
         self._aftercare = Aftercare(self.owner, self._mend, alert=alert, ticks=ticks, pauses=pauses)
         self._realm_not_before = 0
+        self._told = tuple(told)
 
     async def find(self, lookup: str) -> tuple[Owner, ...]:
         """See `Directory.find`: one query, and another for the canary at most twice a minute."""
@@ -151,4 +153,4 @@ class KeycloakDirectory:
         return await self.update(owner_id, change, urgent=True)
 
     def _to_owner(self, user: Representation) -> Owner:
-        return to_owner(user, realm_not_before=self._realm_not_before)
+        return to_owner(user, realm_not_before=self._realm_not_before, told=self._told)

@@ -62,6 +62,11 @@ class InProcessVerdictCache:
         audited_until = before.audited_until if before is not None else 0.0
         self._entries[name] = Known(verdict, self._ticks() + self._ttl, audited_until)
 
+    def forget_answers(self) -> None:
+        """See `NearVerdictCache.forget_answers`; some 10 ms for 100,000."""
+        for known in self._entries.values():
+            known.answer, known.prepared_until, known.answer_until = (), 0.0, 0.0
+
     async def get(self, key: ApiKey) -> Cached:
         """Return what is known of *key*; without a key id its floor is not."""
         return Cached(self.peek(key.name), self._floors.get(key.key_id) if key.key_id else None)

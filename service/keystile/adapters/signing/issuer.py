@@ -24,16 +24,26 @@ class LocalTokenIssuer:
 
     def __init__(self, issuer: str, keys: Sequence[SigningKey]) -> None:
         self._issuer = issuer
+        self.use(keys)
+
+    def use(self, keys: Sequence[SigningKey]) -> None:
+        """Sign with the first of *keys* from now on, and check against all of them and no others."""
         signers = [JwsSigner(key, {"kid": key.kid, "typ": _TYPE}) for key in keys]
         self._signer = signers[0]
         self._kid = keys[0].kid
         self._by_kid = {key.kid: (key, key.private.public_key()) for key in keys}
+        self._kids = frozenset(self._by_kid)
         self._by_header = {signer.header: self._by_kid[key.kid] for signer, key in zip(signers, keys, strict=True)}
 
     @property
     def issuer(self) -> str:
         """See `TokenIssuer.issuer`."""
         return self._issuer
+
+    @property
+    def kids(self) -> frozenset[str]:
+        """See `TokenIssuer.kids`."""
+        return self._kids
 
     async def mint(self, claims: dict[str, Any]) -> str:
         """See `TokenIssuer.mint`."""
