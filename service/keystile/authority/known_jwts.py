@@ -14,8 +14,8 @@ MOST = 10_000
 class KnownJwts:
     """A `TokenIssuer` that remembers what another one verified: claims by the SHA-256 of the JWT, never the JWT itself.
 
-    A signature that was good stays good as long as the keys are the same; `exp` is compared each time, and everything that can end a JWT before it is
-    asked elsewhere each time. At most *most* are kept, the oldest goes first.
+    A signature that was good stays good as long as the keys are the same; `exp` is compared each time, and everything
+    that can end a JWT before it is asked elsewhere each time. At most *most* are kept, the oldest goes first.
     """
 
     def __init__(self, tokens: TokenIssuer, *, clock: Clock, most: int = MOST) -> None:
