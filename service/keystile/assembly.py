@@ -13,6 +13,7 @@ from cachetools import TTLCache
 
 from keystile.authority.administration import Administration
 from keystile.authority.alterations import Alterations
+from keystile.authority.assertions import AssertionVerifier
 from keystile.authority.callers import Callers
 from keystile.authority.chores import Chores
 from keystile.authority.exchange import Exchange
@@ -38,12 +39,15 @@ from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.purging import Purger
 from keystile.authority.realm import RealmWatch
 from keystile.authority.reconciling import Reconciler
+from keystile.authority.registering import Registrar
 from keystile.authority.repeats import Repeats
 from keystile.authority.rounds import Rounds
+from keystile.authority.signatures import Signatures
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.authority.watching import EventWatch
+from keystile.client_ids import ClientIds
 from keystile.errors import CannotTellError
 from keystile.expiries import cut, parse_expiry, parse_longest
 from keystile.keys import KeyFormat
@@ -120,6 +124,8 @@ class Deployment:
     jwts: JwtVerifier
     exchange: Exchange
     lifecycle: Lifecycle
+    registrar: Registrar
+    assertions: AssertionVerifier
     alterations: Alterations
     administration: Administration
     repeats: Repeats
@@ -204,6 +210,7 @@ class Assembly:
             stamps=settings.stamps,
             older=settings.older_keys and backend.index is not None,
         )
+        self._client_ids = ClientIds(peppers, stamps=settings.stamps)
         self._realm = None
         if backend.refresh_realm is not None:
             self._realm = RealmWatch(backend.refresh_realm, self._follower, self._memory, clock=now)
@@ -301,6 +308,7 @@ class Assembly:
             max_keys_per_owner=self._settings.max_keys_per_owner,
         )
         alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
+        signatures = Signatures(verifier=self._verifier, ids=self._client_ids, leases=self._backend.leases)
         return Deployment(
             settings=self._settings,
             rules=self._rules,
@@ -313,6 +321,8 @@ class Assembly:
             metering=self._metering,
             exchange=Exchange(self._tokens, now, self._settings.token_ttl),
             lifecycle=lifecycle,
+            registrar=Registrar(lifecycle=lifecycle, ids=self._client_ids, leases=self._backend.leases),
+            assertions=AssertionVerifier(signatures=signatures, issuer=self._tokens.issuer, clock=now),
             alterations=alterations,
             administration=Administration(
                 directory=self._backend.directory,

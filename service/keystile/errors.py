@@ -60,6 +60,9 @@ class Reason(StrEnum):
     LEVEL_UNKNOWN = "level_unknown"
     RATE_LIMITED = "rate_limited"
     QUOTA_EXCEEDED = "quota_exceeded"
+    BAD_SIGNATURE = "bad_signature"
+    ASSERTION_REFUSED = "assertion_refused"
+    REPLAYED = "replayed"
     JWT_INVALID = "jwt_invalid"
     JWT_KILLED = "jwt_killed"
 

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from keystile.errors import RecordTooLargeError
+from keystile.public_keys import PublicKey
 from keystile.restrictions import Policy, shared
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class KeyRecord:
 
     *bcrypt* is empty on a tombstone, *digest* where none was made yet. JWTs of a generation below *jwts_from* are dead.
     *earlier* are the secrets before this one, latest first: at most one that is still good, and the digests of the
-    last two that ended. *older_hash* is the `cacheHash` of the older form and None for records of the current form.
+    last two that ended. *public_key* stands in the place of all of these: it is proved by signatures alone.
+    *older_hash* is the `cacheHash` of the older form and None for records of the current form.
     *requests* are the tags of the requests that made this key or its secret lately: one sent twice is done once.
     *rotated_by* and *suspended_by* are the actors who did that, as `kept_actor` keeps them; "" where nobody did.
     *extra* holds fields of later versions.
@@ -165,6 +167,7 @@ class KeyRecord:
     digest: str = ""
     digest_pepper: str = ""
     stamp_pepper: str = ""
+    public_key: PublicKey | None = None
     issued_by: str = ""
     rotated_by: str = ""
     issued_at: datetime
@@ -183,6 +186,13 @@ class KeyRecord:
     def is_older(self) -> bool:
         """Tell whether this is a key of the older format, without an id or a stamp in it."""
         return self.older_hash is not None
+
+    @property
+    def lookups(self) -> frozenset[str]:
+        """The look-up values its owner has for this record; none for one of the older format."""
+        if self.is_older:
+            return frozenset()
+        return frozenset({self.key_id} if self.public_key is None else {self.key_id, self.public_key.lookup})
 
     def is_live(self, now: datetime) -> bool:
         """Tell whether the key is active or suspended, and not expired."""
@@ -359,6 +369,7 @@ class KeyRecord:
             "digest": self.digest,
             "digest_pepper": self.digest_pepper,
             "stamp_pepper": self.stamp_pepper,
+            "public_key": self.public_key and self.public_key.to_jwk(),
             "issued_by": self.issued_by,
             "rotated_by": self.rotated_by,
             "issued_at": format_moment(self.issued_at),
@@ -394,6 +405,7 @@ class KeyRecord:
             digest=_take(fields, "digest", str, ""),
             digest_pepper=_take(fields, "digest_pepper", str, ""),
             stamp_pepper=_take(fields, "stamp_pepper", str, ""),
+            public_key=_take_public_key(fields),
             issued_by=_take(fields, "issued_by", str, ""),
             rotated_by=_take(fields, "rotated_by", str, ""),
             issued_at=parse_moment(_take(fields, "issued_at", str)),
@@ -410,6 +422,8 @@ class KeyRecord:
         )
         if not record.key_id:
             raise ValueError("no id")
+        if record.public_key is not None and (record.bcrypt or record.digest or record.earlier or record.is_older):
+            raise ValueError("a public key beside a secret")  # whoever wrote that wants one to pass for the other
         if record.revoked_at is not None and record.status is not Status.REVOKED:
             raise ValueError("revoked, and not revoked")  # floors do not look at what is dead already
         return record
@@ -456,8 +470,7 @@ class Owner:
     def with_record(self, record: KeyRecord) -> Owner:
         """Return this owner with *record* added or put in place of its predecessor."""
         others = tuple(other for other in self.records if other.key_id != record.key_id)
-        lookups = self.lookups if record.is_older else self.lookups | {record.key_id}
-        return replace(self, records=(*others, record), lookups=lookups).without_old_tombstones()
+        return replace(self, records=(*others, record), lookups=self.lookups | record.lookups).without_old_tombstones()
 
     def is_own(self, actor: str) -> bool:
         """Tell whether that actor, as `kept_actor` keeps it, is this owner itself or one of its keys."""
@@ -513,11 +526,12 @@ class Owner:
             (record for record in self.records if record.is_dead),
             key=lambda record: record.revoked_at or record.expires_at or record.issued_at,
         )
-        purged = {record.key_id for record in dead[:-MAX_TOMBSTONES]}
+        purged = {record.key_id: record for record in dead[:-MAX_TOMBSTONES]}
         return replace(
             self,
             records=tuple(record for record in self.records if record.key_id not in purged),
-            lookups=self.lookups - purged,
+            lookups=self.lookups
+            - {lookup for record in purged.values() for lookup in {record.key_id} | record.lookups},
         )
 
 
@@ -570,6 +584,11 @@ def _take(fields: dict[str, Any], name: str, kind: Callable[..., Any], default: 
 def _take_older(fields: dict[str, Any]) -> str | None:
     hashed: str = _take(fields, "older_hash", str, "")
     return hashed if _take(fields, "older", bool, default=False) else None
+
+
+def _take_public_key(fields: dict[str, Any]) -> PublicKey | None:
+    document = _take(fields, "public_key", dict, {})
+    return PublicKey.from_jwk(document) if document else None
 
 
 def _take_moment(fields: dict[str, Any], name: str) -> datetime | None:

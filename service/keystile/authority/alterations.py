@@ -122,6 +122,8 @@ class Alterations:
         if not timedelta(0) <= grace <= MAX_GRACE:
             raise PolicyRefusedError("a grace is 0 to 30 days", "grace")
         _, record = await self._held(key_id)
+        if record.public_key is not None:
+            raise ChangeRefusedError("a public key has no secret to replace: register another, and revoke this one")
         key = self.lifecycle.format.generate(record.environment, key_id)
         secret = await self.lifecycle.prover.new_secret(key)
         ends_at = (self._now() + (grace or _HANDOVER)).replace(microsecond=0)

@@ -54,7 +54,7 @@ def make_doors(deployment: Deployment) -> Doors:
     contexts = Contexts(deployment.rules, ClientAddresses(settings.trusted_proxies), forwarding)
     verifier, exchange = deployment.verifier, deployment.exchange
     return Doors(
-        token=TokenDoor(verifier, exchange, contexts),
+        token=TokenDoor(verifier, exchange, contexts, deployment.assertions),
         verify=VerifyDoor(verifier, deployment.jwts, exchange, contexts),
         contexts=contexts,
         exchange=exchange,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from keystile.public_keys import ALGORITHMS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,7 +19,8 @@ def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str]) -> 
         "authorization_endpoint": f"{issuer}/authorize",  # MCP clients refuse metadata without one
         "response_types_supported": ["code"],
         "grant_types_supported": list(grant_types),
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
     }
     listed = sorted(scopes)
     return {**document, "scopes_supported": listed} if listed else document

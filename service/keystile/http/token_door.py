@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from keystile.claims import parse_resource, parse_scope
 from keystile.errors import KeyRefusedError, KeystileError, Reason, RequestError
 from keystile.http.asgi import json_answer, read_body
+from keystile.http.assertions import assertion_of
 from keystile.http.credentials import Credential, credential_of
 from keystile.http.doors import answer_to, limits_of
 from keystile.http.forms import parse_form
@@ -15,6 +16,7 @@ from keystile.http.forms import parse_form
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from keystile.authority.assertions import AssertionVerifier
     from keystile.authority.exchange import Exchange
     from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Answer, Receive, Scope, Send
@@ -31,7 +33,10 @@ _NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
 class TokenDoor:
     """Exchanges a key for a fresh JWT. *grants*: the grant types this door knows, and who answers them."""
 
-    def __init__(self, verifier: Verifier, exchange: Exchange, contexts: Contexts) -> None:
+    def __init__(
+        self, verifier: Verifier, exchange: Exchange, contexts: Contexts, assertions: AssertionVerifier
+    ) -> None:
+        self._assertions = assertions
         self._verifier = verifier
         self._exchange = exchange
         self._contexts = contexts
@@ -59,7 +64,7 @@ class TokenDoor:
         return await answer(form, scope)
 
     async def _client_credentials(self, form: Form, scope: Scope) -> Answer:
-        credential = _one_way(form, scope)
+        credential = assertion_of(form, scope) or _one_way(form, scope)
         context = self._contexts.of(
             scope,
             "token",
@@ -67,7 +72,8 @@ class TokenDoor:
             audience=_audience(form),
             scopes=parse_scope(form.one("scope") or ""),
         )
-        verdict = await self._verifier.verify(credential.text, context)
+        verify = self._assertions.verify if credential.by == "assertion" else self._verifier.verify
+        verdict = await verify(credential.text, context)
         minted = await self._exchange.mint(verdict, context)
         document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
         if minted.granted.scopes:
