@@ -28,14 +28,14 @@ MAX_SIGNATURE = MAX_RSA_BITS // 8  # bytes
 MAX_FILE = 8_192  # characters of a JWK or PEM
 _P256_BYTES = 32
 _USUAL_EXPONENT = 65537
-_ALGORITHMS = {"OKP": ("EdDSA",), "EC": ("ES256",), "RSA": ("PS256", "RS256")}
+_ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "EC": ("ES256",), "RSA": ("PS256", "RS256")}
 _MEMBERS = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}  # RFC 7638, 3.2
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_VERIFIERS = get_default_algorithms()
+_VERIFIERS = get_default_algorithms() | {"Ed25519": OKPAlgorithm()}
 _TEXT_FORM = "keystile-auth-v1"
 
 ALGORITHMS = tuple(sorted(each for family in _ALGORITHMS.values() for each in family))
-"""The algorithms of RFC 7518 and RFC 8037 that anything may be signed under here."""
+"""The algorithms that anything may be signed under here (RFC 7518; RFC 8037; RFC 9864, where EdDSA is Ed25519)."""
 
 TEXT_ALGORITHMS = {"OKP": "EdDSA", "EC": "ES256", "RSA": "PS256"}
 """What a challenge is signed under, by kind of key: P-256 as r and s of 32 bytes, PSS with a salt of 32 bytes."""
@@ -88,7 +88,7 @@ class PublicKey:
 
     @property
     def algorithms(self) -> tuple[str, ...]:
-        """What it may sign under: for all but RSA there is one."""
+        """What it may sign under."""
         return (self.named,) if self.named else _ALGORITHMS[self.kty]
 
     @property

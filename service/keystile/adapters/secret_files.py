@@ -19,15 +19,16 @@ def read_or_make(path: Path, make: Callable[[], bytes]) -> bytes:
     return path.read_bytes()
 
 
-def write_once(path: Path, content: bytes) -> None:
-    """Give *path* that content unless it has one: of several processes that try, the first wins."""
+def write_once(path: Path, content: bytes) -> bool:
+    """Give *path* that content unless it has one, and tell whether it had none: of several that try, one wins."""
     temporary = write_beside(path, content)
     try:
         os.link(temporary, path)
     except FileExistsError:
-        return
+        return False
     finally:
         temporary.unlink()
+    return True
 
 
 def replace(path: Path, content: bytes) -> None:

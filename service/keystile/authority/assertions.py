@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from jwt import PyJWS
+from jwt.algorithms import OKPAlgorithm
 from jwt.exceptions import PyJWTError
 
 from keystile.errors import KeyRefusedError, Reason
@@ -28,6 +29,7 @@ _MAX_NUMBER = 2**53
 _TYPES = (None, "JWT", "client-authentication+jwt")
 _UNDERSTOOD_NEVER = frozenset({"crit", "b64", "enc", "zip"})
 _jws = PyJWS(algorithms=list(ALGORITHMS))
+_jws.register_algorithm("Ed25519", OKPAlgorithm())  # RFC 9864: PyJWT knows it as EdDSA alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +123,5 @@ def check_claims(claims: dict[str, Any], issuer: str, now: float) -> float:
     return float(expires_at - now) + _CLOCKS_APART
 
 
-def _is_moment(value: Any) -> bool:  # noqa: ANN401 - JSON
+def _is_moment(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER

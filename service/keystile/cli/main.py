@@ -13,6 +13,7 @@ import typer
 
 from keystile.claims import parse_resource, parse_scope
 from keystile.cli import keys
+from keystile.cli.keypair import app as keypair
 from keystile.cli.keys.arguments import AsJson  # noqa: TC001 - typer reads it
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command, with_deployment
@@ -35,6 +36,7 @@ app = typer.Typer(
 keycloak = typer.Typer(help="Prepare a Keycloak realm.", no_args_is_help=True, rich_markup_mode=None)
 peppers = typer.Typer(help="Server-side HMAC secrets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys.app, name="keys")
+app.add_typer(keypair, name="keypair")
 app.add_typer(keycloak, name="keycloak")
 app.add_typer(peppers, name="peppers")
 
