@@ -15,6 +15,7 @@ from keystile.authority.administration import Administration
 from keystile.authority.alterations import Alterations
 from keystile.authority.assertions import AssertionVerifier
 from keystile.authority.callers import Callers
+from keystile.authority.challenges import Challenges
 from keystile.authority.chores import Chores
 from keystile.authority.exchange import Exchange
 from keystile.authority.fallback import FallbackIndex
@@ -42,10 +43,12 @@ from keystile.authority.reconciling import Reconciler
 from keystile.authority.registering import Registrar
 from keystile.authority.repeats import Repeats
 from keystile.authority.rounds import Rounds
+from keystile.authority.sign_in import SignIn
 from keystile.authority.signatures import Signatures
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
+from keystile.authority.visits import Visits
 from keystile.authority.watching import EventWatch
 from keystile.client_ids import ClientIds
 from keystile.errors import CannotTellError
@@ -94,6 +97,7 @@ class Backend:
     log: ChangeLog
     journal: Journal
     limiter: FailureLimiter
+    visits: FailureLimiter
     allowances: Allowances
     near: NearVerdictCache
     tokens: TokenIssuer
@@ -126,6 +130,8 @@ class Deployment:
     lifecycle: Lifecycle
     registrar: Registrar
     assertions: AssertionVerifier
+    sign_in: SignIn
+    visits: Visits
     alterations: Alterations
     administration: Administration
     repeats: Repeats
@@ -193,6 +199,7 @@ class Assembly:
         stack: AsyncExitStack,
     ) -> None:
         self._settings = settings
+        self._peppers = peppers
         self._auditor = auditor
         self._recent = recent
         self._backend = backend
@@ -323,6 +330,8 @@ class Assembly:
             lifecycle=lifecycle,
             registrar=Registrar(lifecycle=lifecycle, ids=self._client_ids, leases=self._backend.leases),
             assertions=AssertionVerifier(signatures=signatures, issuer=self._tokens.issuer, clock=now),
+            sign_in=self._make_sign_in(signatures),
+            visits=Visits(self._backend.visits),
             alterations=alterations,
             administration=Administration(
                 directory=self._backend.directory,
@@ -360,6 +369,10 @@ class Assembly:
             records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
             flights=Flights(),
         )
+
+    def _make_sign_in(self, signatures: Signatures) -> SignIn:
+        challenges = Challenges(peppers=self._peppers, signatures=signatures, issuer=self._tokens.issuer, clock=now)
+        return SignIn(challenges=challenges, signatures=signatures, directory=self._backend.directory)
 
     @property
     def _lasting(self) -> timedelta:

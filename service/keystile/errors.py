@@ -62,6 +62,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "quota_exceeded"
     BAD_SIGNATURE = "bad_signature"
     ASSERTION_REFUSED = "assertion_refused"
+    NONCE_REFUSED = "nonce_refused"
     REPLAYED = "replayed"
     JWT_INVALID = "jwt_invalid"
     JWT_KILLED = "jwt_killed"

@@ -103,6 +103,11 @@ class Pepper:
         return Mac(self.derive("client-name"))
 
     @cached_property
+    def visits(self) -> Mac:
+        """MAC by which addresses are known whose visits are counted, apart from their failures."""
+        return Mac(self.derive("visits"))
+
+    @cached_property
     def nonce(self) -> Mac:
         """MAC under the nonces of challenges."""
         return Mac(self.derive("nonce"))

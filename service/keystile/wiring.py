@@ -39,6 +39,7 @@ from keystile.assembly import Assembly, Backend, Deployment, now
 from keystile.authority.auditing import Auditor
 from keystile.authority.breaker import Breaker
 from keystile.authority.recent import RecentAudit
+from keystile.authority.visits import VISITS_PER_MINUTE
 from keystile.clients import client_of
 from keystile.errors import ConfigurationError
 from keystile.peppers import Peppers, new_pepper
@@ -102,6 +103,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         log=SqliteChangeLog(database, peppers, retention=_LOG_RETENTION),
         journal=_journal(settings, peppers, auditor),
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
+        visits=InProcessFailureLimiter(failures=VISITS_PER_MINUTE),
         allowances=SqliteAllowances(database),
         near=_near(settings),
         tokens=_tokens(settings),
@@ -135,6 +137,13 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         journal=_journal(settings, peppers, auditor),
         limiter=RedisFailureLimiter(
             link, peppers.current.tag, near_limiter, client_of, failures=settings.failures_per_minute
+        ),
+        visits=RedisFailureLimiter(
+            link,
+            peppers.current.visits,
+            InProcessFailureLimiter(failures=VISITS_PER_MINUTE),
+            client_of,
+            failures=VISITS_PER_MINUTE,
         ),
         allowances=RedisAllowances(link),
         near=_near(settings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keystile.claims import claims_of, grant
 from keystile.verdicts import ReusableJwt
@@ -25,6 +25,11 @@ class Minted:
     granted: Grant
     expires_in: int
     reusable_until: float
+
+    def to_document(self) -> dict[str, Any]:
+        """Return what the client is told (RFC 6749, 5.1)."""
+        document = {"access_token": self.token, "token_type": "Bearer", "expires_in": self.expires_in}
+        return {**document, "scope": " ".join(self.granted.scopes)} if self.granted.scopes else document
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,82 @@
+"""Signing in by a challenge: from a fingerprint and a signature to the verdict on a public-key credential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from keystile.errors import KeyRefusedError, Reason, TooManyFailuresError
+from keystile.public_keys import PublicKey, encode, lookup_of
+
+if TYPE_CHECKING:
+    from keystile.authority.challenges import Answered, Challenges
+    from keystile.authority.signatures import Signatures
+    from keystile.policy import RequestContext
+    from keystile.ports import Directory
+    from keystile.records import KeyRecord
+    from keystile.verdicts import Verdict
+
+LOGIN: Final = "login"
+_NOBODYS = {  # keys that nobody holds the other half of, to spend on who is unknown what the known cost
+    "EdDSA": {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+    "ES256": {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": "vGP15OuWUDPg3e75oPQA4WslL2PvbooH6S4LxumZiQU",
+        "y": "CNCA21F4PB7Z0iYVfz9ZWZOGQpL5uiGhB13pPUXnmBo",
+    },
+    "PS256": {"kty": "RSA", "e": "AQAB", "n": encode(b"\xc5" * 256)},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignIn:
+    """Lets holders of registered keys in: the fingerprint is what they are found by, the id what verdicts hang on."""
+
+    challenges: Challenges
+    signatures: Signatures
+    directory: Directory
+
+    async def verify(self, answered: Answered, context: RequestContext) -> Verdict:
+        """Return the verdict on whoever answered a challenge; raises as `AssertionVerifier.verify` does."""
+        with self.signatures.audited(context):
+            text = await self.challenges.spend(answered)
+            record = await self.find(answered.question.fingerprint, context)
+            if record is None:
+                await self.refuse_unknown(answered, text, context)
+            return await self.prove(record, answered, text, context)
+
+    async def find(self, fingerprint: str, context: RequestContext) -> KeyRecord | None:
+        """Return the record of the key with that fingerprint, None if nobody has it. Nothing is proved by that.
+
+        A fingerprint has no stamp: once an address has spent its failures, its look-ups are refused.
+        """
+        verifier = self.signatures.verifier
+        seconds = await verifier.limiter.wait(context.address)
+        if seconds:
+            raise TooManyFailuresError(seconds)
+        async with verifier.unstamped_lane.turn(context.address):
+            owners = await self.directory.find(lookup_of(fingerprint))
+        if len(owners) > 1:
+            raise KeyRefusedError(Reason.DUPLICATE)
+        records = (record for owner in owners for record in owner.records)
+        return next((each for each in records if each.public_key and each.public_key.fingerprint == fingerprint), None)
+
+    async def prove(self, record: KeyRecord, answered: Answered, text: bytes, context: RequestContext) -> Verdict:
+        """Return the verdict on the credential whose record was found, if its key signed that text."""
+        question = answered.question
+
+        async def prove(key: PublicKey) -> None:
+            signed = key.verifies(question.algorithm, text, answered.signature)
+            if not signed or key.fingerprint != question.fingerprint:
+                raise KeyRefusedError(Reason.BAD_SIGNATURE)
+
+        client = self.signatures.ids.parse(record.key_id)
+        return await self.signatures.verify(client, answered.signature, context, prove)
+
+    async def refuse_unknown(self, answered: Answered, text: bytes, context: RequestContext) -> NoReturn:
+        """Refuse a key nobody has, which counts as a failure, at the cost of a signature: time tells nobody which."""
+        nobodys = PublicKey.from_jwk(_NOBODYS[answered.question.algorithm])
+        nobodys.verifies(answered.question.algorithm, text, answered.signature)
+        await self.signatures.verifier.limiter.fail(context.address, answered.question.fingerprint)
+        raise KeyRefusedError(Reason.UNKNOWN)
