@@ -315,6 +315,7 @@ class Assembly:
             max_keys_per_owner=self._settings.max_keys_per_owner,
         )
         alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
+        registrar = Registrar(lifecycle=lifecycle, ids=self._client_ids, leases=self._backend.leases)
         signatures = Signatures(verifier=self._verifier, ids=self._client_ids, leases=self._backend.leases)
         return Deployment(
             settings=self._settings,
@@ -328,7 +329,7 @@ class Assembly:
             metering=self._metering,
             exchange=Exchange(self._tokens, now, self._settings.token_ttl),
             lifecycle=lifecycle,
-            registrar=Registrar(lifecycle=lifecycle, ids=self._client_ids, leases=self._backend.leases),
+            registrar=registrar,
             assertions=AssertionVerifier(signatures=signatures, issuer=self._tokens.issuer, clock=now),
             sign_in=self._make_sign_in(signatures),
             visits=Visits(self._backend.visits),
@@ -336,6 +337,7 @@ class Assembly:
             administration=Administration(
                 directory=self._backend.directory,
                 lifecycle=lifecycle,
+                registrar=registrar,
                 alterations=alterations,
                 stops=self._stops,
                 incidents=self._incidents,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from keystile.verdicts import Verdict
 
 LOGIN: Final = "login"
+ADD_KEY: Final = "add-key"
 _NOBODYS = {  # keys that nobody holds the other half of, to spend on who is unknown what the known cost
     "EdDSA": {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
     "ES256": {
@@ -64,15 +65,22 @@ class SignIn:
 
     async def prove(self, record: KeyRecord, answered: Answered, text: bytes, context: RequestContext) -> Verdict:
         """Return the verdict on the credential whose record was found, if its key signed that text."""
-        question = answered.question
 
         async def prove(key: PublicKey) -> None:
-            signed = key.verifies(question.algorithm, text, answered.signature)
-            if not signed or key.fingerprint != question.fingerprint:
-                raise KeyRefusedError(Reason.BAD_SIGNATURE)
+            _check(key, answered, text)
 
         client = self.signatures.ids.parse(record.key_id)
         return await self.signatures.verify(client, answered.signature, context, prove)
+
+    async def prove_new(self, key: PublicKey, answered: Answered, context: RequestContext) -> None:
+        """Raise a `KeyRefusedError` unless the holder of *key*, which nobody need have registered, answered that."""
+        with self.signatures.audited(context):
+            text = await self.challenges.spend(answered)
+            try:
+                _check(key, answered, text)
+            except KeyRefusedError:
+                await self.signatures.verifier.limiter.fail(context.address, key.fingerprint)
+                raise
 
     async def refuse_unknown(self, answered: Answered, text: bytes, context: RequestContext) -> NoReturn:
         """Refuse a key nobody has, which counts as a failure, at the cost of a signature: time tells nobody which."""
@@ -80,3 +88,10 @@ class SignIn:
         nobodys.verifies(answered.question.algorithm, text, answered.signature)
         await self.signatures.verifier.limiter.fail(context.address, answered.question.fingerprint)
         raise KeyRefusedError(Reason.UNKNOWN)
+
+
+def _check(key: PublicKey, answered: Answered, text: bytes) -> None:
+    question = answered.question
+    signed = key.verifies(question.algorithm, text, answered.signature)
+    if not signed or key.fingerprint != question.fingerprint:
+        raise KeyRefusedError(Reason.BAD_SIGNATURE)

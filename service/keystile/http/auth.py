@@ -11,6 +11,7 @@ from keystile.authority.challenges import NONCE_TTL, Answered, Question
 from keystile.authority.sign_in import LOGIN
 from keystile.claims import parse_resource, parse_scope
 from keystile.errors import KeystileError, RequestError
+from keystile.http.api.public_keys import add_public_keys
 from keystile.http.api.reading import Credentials, FieldsError, read_json
 from keystile.http.asgi import json_answer
 from keystile.http.doors import answer_to, limits_of
@@ -137,6 +138,7 @@ class AuthDoors:
 def add_auth(app: Quart, deployment: Deployment, contexts: Contexts, send: Callable[[Answer], Response]) -> None:
     """Add the doors below `/sts/auth` to *app*."""
     doors, base = AuthDoors(deployment, contexts, send), f"{deployment.settings.issuer_path}/auth"
+    add_public_keys(app, deployment, contexts, send)
     for name, view in (("challenge", doors.challenge), ("verify", doors.verify)):
         options = {"methods": ["POST"], "provide_automatic_options": False}
         app.add_url_rule(f"{base}/{name}", endpoint=f"auth_{name}", view_func=view, **options)  # type: ignore[arg-type]
