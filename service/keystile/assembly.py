@@ -35,6 +35,7 @@ from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
 from keystile.authority.metering import Metering
 from keystile.authority.negatives import Negatives
+from keystile.authority.newcomers import Newcomers
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.purging import Purger
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         Allowances,
         ChangeLog,
         Directory,
+        Enrolment,
         FailureLimiter,
         IndexStore,
         Journal,
@@ -104,6 +106,7 @@ class Backend:
     usage: UsageStore
     recent: RecentEvents
     leases: Leases
+    enrolment: Enrolment
     cache: VerdictCache | None = None
     index: IndexStore | None = None
     events: OwnerEvents | None = None
@@ -331,7 +334,7 @@ class Assembly:
             lifecycle=lifecycle,
             registrar=registrar,
             assertions=AssertionVerifier(signatures=signatures, issuer=self._tokens.issuer, clock=now),
-            sign_in=self._make_sign_in(signatures),
+            sign_in=self._make_sign_in(signatures, registrar),
             visits=Visits(self._backend.visits),
             alterations=alterations,
             administration=Administration(
@@ -372,9 +375,20 @@ class Assembly:
             flights=Flights(),
         )
 
-    def _make_sign_in(self, signatures: Signatures) -> SignIn:
+    def _make_sign_in(self, signatures: Signatures, registrar: Registrar) -> SignIn:
+        backend, settings, newcomers = self._backend, self._settings, None
+        if settings.self_registration:
+            newcomers = Newcomers(
+                registrar=registrar,
+                enrolment=backend.enrolment,
+                allowances=backend.allowances,
+                auditor=self._auditor,
+                clock=now,
+                most=settings.self_registrations_per_day,
+                life=lambda: cut(parse_expiry(settings.default_expiry, now()), self._rules.longest_life, now()),
+            )
         challenges = Challenges(peppers=self._peppers, signatures=signatures, issuer=self._tokens.issuer, clock=now)
-        return SignIn(challenges=challenges, signatures=signatures, directory=self._backend.directory)
+        return SignIn(challenges=challenges, signatures=signatures, directory=backend.directory, newcomers=newcomers)
 
     @property
     def _lasting(self) -> timedelta:

@@ -12,6 +12,7 @@ from keystile.adapters.journal import FileJournal
 from keystile.adapters.keycloak.access import ClientAccess, Credentials
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.directory import KeycloakDirectory
+from keystile.adapters.keycloak.enrolment import KeycloakEnrolment
 from keystile.adapters.keycloak.events import KeycloakEvents
 from keystile.adapters.keycloak.realm_tokens import KeycloakRealmTokens
 from keystile.adapters.memory.cache import InProcessVerdictCache
@@ -31,6 +32,7 @@ from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
+from keystile.adapters.sqlite.enrolment import SqliteEnrolment
 from keystile.adapters.sqlite.events import SqliteRecentEvents
 from keystile.adapters.sqlite.leases import SqliteLeases
 from keystile.adapters.sqlite.log import SqliteChangeLog
@@ -110,6 +112,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         usage=SqliteUsageStore(database),
         recent=SqliteRecentEvents(database),
         leases=SqliteLeases(database),
+        enrolment=SqliteEnrolment(database),
     )
 
 
@@ -152,6 +155,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         recent=RedisRecentEvents(link, peppers, on_tampering=auditor.alert),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),
         leases=leases,
+        enrolment=KeycloakEnrolment(writer),
         index=RedisIndexStore(link, peppers),
         events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         own_events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),

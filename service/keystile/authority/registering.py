@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from keystile.errors import CannotTellError, PolicyRefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from keystile.authority.lifecycle import KeyRequest, Lifecycle
     from keystile.client_ids import ClientId, ClientIds
     from keystile.ports import Leases
     from keystile.public_keys import PublicKey
     from keystile.records import KeyRecord, Owner
+
+    MakeOwner = Callable[[str], Awaitable[None]]
 
 _LONGEST = 60.0  # seconds that one registration may take
 _DRAWS = 5
@@ -34,24 +38,31 @@ class Registrar:
     ids: ClientIds
     leases: Leases
 
-    async def register(self, request: KeyRequest, public_key: PublicKey) -> RegisteredKey:
+    async def register(
+        self, request: KeyRequest, public_key: PublicKey, *, make_owner: MakeOwner | None = None
+    ) -> RegisteredKey:
         """Register *public_key*, or raise a `ChangeRefusedError`: it is somebody's already, or may not be had.
 
         A key whose record is a tombstone still is its owner's: it may have been revoked because somebody stole it.
-        Raises `CannotTellError` while nobody can say whose it is.
+        *make_owner* is called with the owner's name if nobody has the key. Raises `CannotTellError` while nobody can
+        say whose it is.
         """
         lease = f"public-key:{public_key.fingerprint}"
         token = await self.leases.take(lease, _LONGEST)
         if token is None:
             raise CannotTellError("this public key is being registered just now")
         try:
-            return await self._register(request, public_key)
+            return await self._register(request, public_key, make_owner)
         finally:
             await self.leases.release(lease, token)
 
-    async def _register(self, request: KeyRequest, public_key: PublicKey) -> RegisteredKey:
+    async def _register(
+        self, request: KeyRequest, public_key: PublicKey, make_owner: MakeOwner | None
+    ) -> RegisteredKey:
         if await self.lifecycle.directory.find(public_key.lookup):
             raise PolicyRefusedError("this public key is registered already, or was until it was revoked", "public_key")
+        if make_owner is not None:
+            await make_owner(request.owner)
         owner = await self.lifecycle.admit(request)
         client = await self._free_id()
         stamp = client.stamp_pepper or ""

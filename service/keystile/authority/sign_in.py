@@ -10,6 +10,7 @@ from keystile.public_keys import PublicKey, encode, lookup_of
 
 if TYPE_CHECKING:
     from keystile.authority.challenges import Answered, Challenges
+    from keystile.authority.newcomers import Newcomer, Newcomers
     from keystile.authority.signatures import Signatures
     from keystile.policy import RequestContext
     from keystile.ports import Directory
@@ -30,6 +31,14 @@ _NOBODYS = {  # keys that nobody holds the other half of, to spend on who is unk
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """Who came in, and whether that is a new owner with a new key."""
+
+    verdict: Verdict
+    is_new: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class SignIn:
     """Lets holders of registered keys in: the fingerprint is what they are found by, the id what verdicts hang on."""
@@ -37,15 +46,23 @@ class SignIn:
     challenges: Challenges
     signatures: Signatures
     directory: Directory
+    newcomers: Newcomers | None = None
 
-    async def verify(self, answered: Answered, context: RequestContext) -> Verdict:
-        """Return the verdict on whoever answered a challenge; raises as `AssertionVerifier.verify` does."""
+    async def verify(self, answered: Answered, context: RequestContext, newcomer: Newcomer | None = None) -> Entered:
+        """Return the verdict on whoever answered a challenge; raises as `AssertionVerifier.verify` does.
+
+        Who is unknown and says to be a *newcomer* becomes an owner, where the deployment takes any.
+        """
         with self.signatures.audited(context):
             text = await self.challenges.spend(answered)
             record = await self.find(answered.question.fingerprint, context)
+            is_new = record is None and newcomer is not None and self.newcomers is not None
+            if record is None and newcomer is not None and self.newcomers is not None:
+                await self._check_new(newcomer.public_key, answered, text, context)
+                record = (await self.newcomers.welcome(newcomer, context)).record
             if record is None:
                 await self.refuse_unknown(answered, text, context)
-            return await self.prove(record, answered, text, context)
+            return Entered(await self.prove(record, answered, text, context), is_new)
 
     async def find(self, fingerprint: str, context: RequestContext) -> KeyRecord | None:
         """Return the record of the key with that fingerprint, None if nobody has it. Nothing is proved by that.
@@ -75,12 +92,14 @@ class SignIn:
     async def prove_new(self, key: PublicKey, answered: Answered, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the holder of *key*, which nobody need have registered, answered that."""
         with self.signatures.audited(context):
-            text = await self.challenges.spend(answered)
-            try:
-                _check(key, answered, text)
-            except KeyRefusedError:
-                await self.signatures.verifier.limiter.fail(context.address, key.fingerprint)
-                raise
+            await self._check_new(key, answered, await self.challenges.spend(answered), context)
+
+    async def _check_new(self, key: PublicKey, answered: Answered, text: bytes, context: RequestContext) -> None:
+        try:
+            _check(key, answered, text)
+        except KeyRefusedError:
+            await self.signatures.verifier.limiter.fail(context.address, key.fingerprint)
+            raise
 
     async def refuse_unknown(self, answered: Answered, text: bytes, context: RequestContext) -> NoReturn:
         """Refuse a key nobody has, which counts as a failure, at the cost of a signature: time tells nobody which."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from quart import Response, request
 
 from keystile.authority.challenges import NONCE_TTL, Answered, Question
+from keystile.authority.newcomers import Newcomer
 from keystile.authority.sign_in import LOGIN
 from keystile.claims import parse_resource, parse_scope
-from keystile.errors import KeystileError, RequestError
+from keystile.errors import ChangeRefusedError, KeystileError, PolicyRefusedError, RequestError
 from keystile.http.api.public_keys import add_public_keys
 from keystile.http.api.reading import Credentials, FieldsError, read_json
 from keystile.http.asgi import json_answer
 from keystile.http.doors import answer_to, limits_of
-from keystile.public_keys import decode, lookup_of
+from keystile.public_keys import PublicKey, decode, lookup_of, parse_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _DOOR = "auth"
 _REFUSED = json_answer(401, {"error": "invalid_client"})
+_TAKEN = json_answer(409, {"error": "invalid_request", "error_description": "somebody has this handle already"})
 _MAX_SIGNATURE = 700  # characters: 512 bytes of RSA
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -71,6 +73,14 @@ class SignedLogin(Signed):
     purpose: Literal["login"] = LOGIN
     resource: Annotated[str, StringConstraints(max_length=2_048)] = ""
     scope: Annotated[str, StringConstraints(max_length=8_192)] = ""
+    public_key: dict[str, Any] | None = Field(None, max_length=20)
+    handle: Annotated[str, StringConstraints(max_length=32)] | None = None
+
+    def newcomer(self) -> Newcomer | None:
+        """Return who asks to become an owner, None if nobody does; raises a `PolicyRefusedError` or `RequestError`."""
+        if self.public_key is None:
+            return None
+        return Newcomer.called(parse_public_key(PublicKey.from_jwk, self.public_key), self.handle)
 
 
 class AuthDoors:
@@ -95,6 +105,10 @@ class AuthDoors:
         try:
             await self._deployment.visits.count(self._context().address)
             return self._send(await answer())
+        except PolicyRefusedError as error:
+            return self._send(json_answer(400, {"error": "invalid_request", "error_description": str(error)}))
+        except ChangeRefusedError:
+            return self._send(_TAKEN)
         except KeystileError as error:
             return self._send(answer_to(error, _REFUSED))
 
@@ -110,11 +124,13 @@ class AuthDoors:
             scopes=parse_scope(signed.scope),
         )
         deployment = self._deployment
-        verdict = await deployment.sign_in.verify(signed.answered(), context)
+        entered = await deployment.sign_in.verify(signed.answered(), context, signed.newcomer())
+        verdict = entered.verdict
         minted = await deployment.exchange.mint(verdict, context)
+        identity = {"key_id": verdict.record.key_id, "handle": verdict.owner.username, "is_new_key": entered.is_new}
         return json_answer(
             200,
-            {**minted.to_document(), "key_id": verdict.record.key_id, "is_new_key": False},
+            {**minted.to_document(), **identity},
             *limits_of(verdict, deployment.verifier),
         )
 
