@@ -33,7 +33,7 @@ def key_document(owner: Owner, record: KeyRecord, now: datetime) -> dict[str, An
     }
     document |= {name: value for name, value in policy.to_document().items() if name not in document}
     if record.public_key is not None:
-        document["algorithm"] = " ".join(record.public_key.algorithms)
+        document["algorithm"] = record.public_key.algorithm
         document["fingerprint"] = record.public_key.fingerprint
     if record.rotated_by:
         document["rotated_by"] = record.rotated_by

@@ -92,6 +92,11 @@ class PublicKey:
         return (self.named,) if self.named else _ALGORITHMS[self.kty]
 
     @property
+    def algorithm(self) -> str:
+        """The one it is called by where one is shown: its own, or what its kind signs challenges under."""
+        return self.named or TEXT_ALGORITHMS[self.kty]
+
+    @property
     def fingerprint(self) -> str:
         """Its RFC 7638 thumbprint (SHA-256, base64url, 43 characters): of all that have this key the same."""
         return encode(self._hash())

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from contracts.keycloak_fixtures import open_client
+from contracts.keycloak_fixtures import a_record, adding, open_client
 from keystile.adapters.keycloak.enrolment import KeycloakEnrolment
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
 from keystile.adapters.sqlite.enrolment import SqliteEnrolment
 from keystile.errors import ChangeRefusedError
+from unit.keypairs import new_pair
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -71,3 +72,17 @@ async def test_new_user_has_no_mail_and_no_credential(realm: Realm) -> None:
     assert (user.get("email"), user["enabled"]) == (None, True)
     assert realm.admin.get_credentials(user["id"]) == []
     assert realm.admin.get_realm_roles_of_user(user["id"]) == []
+
+
+async def test_public_key_is_found_by_id_and_by_fingerprint(store: tuple[Enrolment, Directory]) -> None:
+    """What is registered for such an owner is kept as it was, with both of its look-up values."""
+    enrolment, directory = store
+    name = f"self-{secrets.token_hex(6)}"
+    await enrolment.create(name)
+    owner = await directory.adopt(name)
+    public_key = new_pair().public
+    await directory.update(owner.id, adding(a_record(key_id=secrets.token_hex(6), public_key=public_key)))
+    (found,) = await directory.find(public_key.lookup)
+    (record,) = found.records
+    assert (found.id, record.public_key) == (owner.id, public_key)
+    assert [each.id for each in await directory.find(record.key_id)] == [owner.id]

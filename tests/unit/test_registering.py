@@ -108,6 +108,7 @@ async def test_public_key_is_registered_as_a_key_is_issued(signing: SigningWorld
         assert [found.id for found in await signing.world.store.find(lookup)] == [owner.id]
     (event,) = [event for event in signing.world.audit.events if event.event == "key_issued"]
     assert (event.key_id, event.owner) == (record.key_id, "alice")
+    assert event.detail["fingerprint"] == pair().public.fingerprint
     shown = key_document(owner, record, NOW)
     assert (shown["fingerprint"], shown["algorithm"]) == (pair().public.fingerprint, "EdDSA")
 

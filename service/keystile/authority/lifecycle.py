@@ -107,7 +107,8 @@ class Lifecycle:
         """Write the record of a new key, say so, audit it, and return the owner as stored."""
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
         await self._say_issued(record, updated)
-        self.audit("key_issued", updated, record, request.issued_by, name=record.name)
+        named = {} if record.public_key is None else {"fingerprint": record.public_key.fingerprint}
+        self.audit("key_issued", updated, record, request.issued_by, name=record.name, **named)
         return updated
 
     async def keys_of(self, username: str) -> tuple[Owner, tuple[KeyRecord, ...]]:
