@@ -13,7 +13,9 @@ from cachetools import TTLCache
 
 from keystile.authority.administration import Administration
 from keystile.authority.alterations import Alterations
+from keystile.authority.assertions import AssertionVerifier
 from keystile.authority.callers import Callers
+from keystile.authority.challenges import Challenges
 from keystile.authority.chores import Chores
 from keystile.authority.delegating import Delegating
 from keystile.authority.exchange import Exchange
@@ -36,20 +38,26 @@ from keystile.authority.memory import ChangeMemory
 from keystile.authority.mending import Mender
 from keystile.authority.metering import Metering
 from keystile.authority.negatives import Negatives
+from keystile.authority.newcomers import Newcomers
 from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.purging import Purger
 from keystile.authority.realm import RealmWatch
 from keystile.authority.reconciling import Reconciler
+from keystile.authority.registering import Registrar
 from keystile.authority.repeats import Repeats
 from keystile.authority.revocation import Revocation
 from keystile.authority.rotation import Rotation
 from keystile.authority.rounds import Rounds
 from keystile.authority.signing import SigningRing, SigningTimes
+from keystile.authority.sign_in import SignIn
+from keystile.authority.signatures import Signatures
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
+from keystile.authority.visits import Visits
 from keystile.authority.watching import EventWatch
+from keystile.client_ids import ClientIds
 from keystile.errors import CannotTellError
 from keystile.expiries import cut, parse_expiry, parse_longest
 from keystile.keys import KeyFormat
@@ -70,6 +78,7 @@ if TYPE_CHECKING:
         Allowances,
         ChangeLog,
         Directory,
+        Enrolment,
         FailureLimiter,
         IndexStore,
         Journal,
@@ -98,6 +107,7 @@ class Backend:
     log: ChangeLog
     journal: Journal
     limiter: FailureLimiter
+    visits: FailureLimiter
     allowances: Allowances
     near: NearVerdictCache
     tokens: TokenIssuer
@@ -106,6 +116,7 @@ class Backend:
     usage: UsageStore
     recent: RecentEvents
     leases: Leases
+    enrolment: Enrolment
     cache: VerdictCache | None = None
     index: IndexStore | None = None
     events: OwnerEvents | None = None
@@ -133,6 +144,10 @@ class Deployment:
     exchange: Exchange
     delegating: Delegating
     lifecycle: Lifecycle
+    registrar: Registrar
+    assertions: AssertionVerifier
+    sign_in: SignIn
+    visits: Visits
     alterations: Alterations
     administration: Administration
     repeats: Repeats
@@ -204,6 +219,7 @@ class Assembly:
         process: str,
     ) -> None:
         self._settings = settings
+        self._peppers = peppers
         self._auditor = auditor
         self._recent = recent
         self._backend = backend
@@ -221,6 +237,7 @@ class Assembly:
             stamps=settings.stamps,
             older=settings.older_keys and backend.index is not None,
         )
+        self._client_ids = ClientIds(peppers, stamps=settings.stamps)
         self._realm = None
         if backend.refresh_realm is not None:
             self._realm = RealmWatch(backend.refresh_realm, self._follower, self._memory, clock=now)
@@ -329,6 +346,8 @@ class Assembly:
             max_keys_per_owner=self._settings.max_keys_per_owner,
         )
         alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
+        registrar = Registrar(lifecycle=lifecycle, ids=self._client_ids, leases=self._backend.leases)
+        signatures = Signatures(verifier=self._verifier, ids=self._client_ids, leases=self._backend.leases)
         return Deployment(
             settings=self._settings,
             rules=self._rules,
@@ -350,10 +369,15 @@ class Assembly:
             ),
             revocation=Revocation(jwts=jwts, alterations=alterations),
             lifecycle=lifecycle,
+            registrar=registrar,
+            assertions=AssertionVerifier(signatures=signatures, issuer=self._tokens.issuer, clock=now),
+            sign_in=self._make_sign_in(signatures, registrar),
+            visits=Visits(self._backend.visits),
             alterations=alterations,
             administration=Administration(
                 directory=self._backend.directory,
                 lifecycle=lifecycle,
+                registrar=registrar,
                 alterations=alterations,
                 stops=self._stops,
                 incidents=self._incidents,
@@ -410,6 +434,21 @@ class Assembly:
             ticks=time.monotonic,
             on_change=self._near.forget_answers,
         )
+
+    def _make_sign_in(self, signatures: Signatures, registrar: Registrar) -> SignIn:
+        backend, settings, newcomers = self._backend, self._settings, None
+        if settings.self_registration:
+            newcomers = Newcomers(
+                registrar=registrar,
+                enrolment=backend.enrolment,
+                allowances=backend.allowances,
+                auditor=self._auditor,
+                clock=now,
+                most=settings.self_registrations_per_day,
+                life=lambda: cut(parse_expiry(settings.default_expiry, now()), self._rules.longest_life, now()),
+            )
+        challenges = Challenges(peppers=self._peppers, signatures=signatures, issuer=self._tokens.issuer, clock=now)
+        return SignIn(challenges=challenges, signatures=signatures, directory=backend.directory, newcomers=newcomers)
 
     @property
     def _lasting(self) -> timedelta:

@@ -32,6 +32,9 @@ def key_document(owner: Owner, record: KeyRecord, now: datetime) -> dict[str, An
         "gen": record.gen,
     }
     document |= {name: value for name, value in policy.to_document().items() if name not in document}
+    if record.public_key is not None:
+        document["algorithm"] = record.public_key.algorithm
+        document["fingerprint"] = record.public_key.fingerprint
     if record.rotated_by:
         document["rotated_by"] = record.rotated_by
     graces = [secret for secret in record.earlier if now < secret.ends_at]

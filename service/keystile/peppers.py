@@ -92,6 +92,26 @@ class Pepper:
         """MAC giving the tag by which logs and limits know a key that has no id."""
         return Mac(self.derive("tag"))
 
+    @cached_property
+    def client_stamp(self) -> Mac:
+        """MAC of the five characters that end the id of a public-key credential."""
+        return Mac(self.derive("client-stamp"))
+
+    @cached_property
+    def client_name(self) -> Mac:
+        """MAC naming a public-key credential in caches, apart from presented keys."""
+        return Mac(self.derive("client-name"))
+
+    @cached_property
+    def visits(self) -> Mac:
+        """MAC by which addresses are known whose visits are counted, apart from their failures."""
+        return Mac(self.derive("visits"))
+
+    @cached_property
+    def nonce(self) -> Mac:
+        """MAC under the nonces of challenges."""
+        return Mac(self.derive("nonce"))
+
 
 class Peppers:
     """The configured peppers, in order; the first is current and never retired."""

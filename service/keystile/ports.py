@@ -93,6 +93,17 @@ class Directory(Protocol):
         ...
 
 
+class Enrolment(Protocol):
+    """Makes owners of people who come by themselves."""
+
+    async def create(self, username: str) -> None:
+        """Make an owner of that name that holds nothing: no key, no role, no e-mail, no other credential.
+
+        Raises `ChangeRefusedError` if somebody has the name, however that came, or `CannotTellError`.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Cached:
     """What a cache knows of a presented key: a verdict if it has one, and the floor of its key if there is one."""

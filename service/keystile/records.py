@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from keystile.errors import RecordTooLargeError
+from keystile.public_keys import PublicKey
 from keystile.restrictions import UNRESTRICTED, Policy, shared
 
 if TYPE_CHECKING:
@@ -149,7 +150,8 @@ class KeyRecord:
 
     *bcrypt* is empty on a tombstone, *digest* where none was made yet. JWTs of a generation below *jwts_from* are dead.
     *earlier* are the secrets before this one, latest first: at most one that is still good, and the digests of the
-    last two that ended. *older_hash* is the `cacheHash` of the older form and None for records of the current form.
+    last two that ended. *public_key* stands in the place of all of these: it is proved by signatures alone.
+    *older_hash* is the `cacheHash` of the older form and None for records of the current form.
     *requests* are the tags of the requests that made this key or its secret lately: one sent twice is done once.
     *rotated_by* and *suspended_by* are the actors who did that, as `kept_actor` keeps them; "" where nobody did.
     *extra* holds fields of later versions.
@@ -164,6 +166,7 @@ class KeyRecord:
     digest: str = ""
     digest_pepper: str = ""
     stamp_pepper: str = ""
+    public_key: PublicKey | None = None
     issued_by: str = ""
     rotated_by: str = ""
     issued_at: datetime
@@ -182,6 +185,13 @@ class KeyRecord:
     def is_older(self) -> bool:
         """Tell whether this is a key of the older format, without an id or a stamp in it."""
         return self.older_hash is not None
+
+    @property
+    def lookups(self) -> frozenset[str]:
+        """The look-up values its owner has for this record; none for one of the older format."""
+        if self.is_older:
+            return frozenset()
+        return frozenset({self.key_id} if self.public_key is None else {self.key_id, self.public_key.lookup})
 
     def is_live(self, now: datetime) -> bool:
         """Tell whether the key is active or suspended, and not expired."""
@@ -363,6 +373,7 @@ class KeyRecord:
             "digest": self.digest,
             "digest_pepper": self.digest_pepper,
             "stamp_pepper": self.stamp_pepper,
+            "public_key": self.public_key and self.public_key.to_jwk(),
             "issued_by": self.issued_by,
             "rotated_by": self.rotated_by,
             "issued_at": format_moment(self.issued_at),
@@ -407,6 +418,8 @@ class KeyRecord:
         record = cls(**known, extra=extra or _NOTHING)
         if not record.key_id:
             raise ValueError("no id")
+        if record.public_key is not None and (record.bcrypt or record.digest or record.earlier or record.is_older):
+            raise ValueError("a public key beside a secret")  # whoever wrote that wants one to pass for the other
         if record.revoked_at is not None and record.status is not Status.REVOKED:
             raise ValueError("revoked, and not revoked")  # floors do not look at what is dead already
         return record
@@ -454,8 +467,7 @@ class Owner:
     def with_record(self, record: KeyRecord) -> Owner:
         """Return this owner with *record* added or put in place of its predecessor."""
         others = tuple(other for other in self.records if other.key_id != record.key_id)
-        lookups = self.lookups if record.is_older else self.lookups | {record.key_id}
-        return replace(self, records=(*others, record), lookups=lookups).without_old_tombstones()
+        return replace(self, records=(*others, record), lookups=self.lookups | record.lookups).without_old_tombstones()
 
     def is_own(self, actor: str) -> bool:
         """Tell whether that actor, as `kept_actor` keeps it, is this owner itself or one of its keys."""
@@ -511,11 +523,12 @@ class Owner:
             (record for record in self.records if record.is_dead),
             key=lambda record: record.revoked_at or record.expires_at or record.issued_at,
         )
-        purged = {record.key_id for record in dead[:-MAX_TOMBSTONES]}
+        purged = {record.key_id: record for record in dead[:-MAX_TOMBSTONES]}
         return replace(
             self,
             records=tuple(record for record in self.records if record.key_id not in purged),
-            lookups=self.lookups - purged,
+            lookups=self.lookups
+            - {lookup for record in purged.values() for lookup in {record.key_id} | record.lookups},
         )
 
 
@@ -569,6 +582,10 @@ def _wrong_type(name: str) -> ValueError:
     return ValueError(f"field {name!r} has the wrong type")
 
 
+def _read_public_key(jwk: dict[str, Any]) -> PublicKey | None:
+    return PublicKey.from_jwk(jwk) if jwk else None
+
+
 def _read_moment(text: str) -> datetime | None:
     return parse_moment(text) if text else None
 
@@ -609,6 +626,7 @@ _FIELDS: Mapping[str, tuple[str, type, Callable[[Any], Any] | None]] = {
     "digest": ("digest", str, None),
     "digest_pepper": ("digest_pepper", str, None),
     "stamp_pepper": ("stamp_pepper", str, None),
+    "public_key": ("public_key", dict, _read_public_key),
     "issued_by": ("issued_by", str, None),
     "rotated_by": ("rotated_by", str, None),
     "issued_at": ("issued_at", str, parse_moment),

@@ -151,6 +151,10 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = Field(
         None, description="a way into the API before anybody has a role; 32+ characters"
     )
+    self_registration: bool = Field(
+        default=False, description="who signs a challenge with an unknown public key becomes an owner of their own"
+    )
+    self_registrations_per_day: int = Field(100, ge=1, le=10_000, description="how many of these in a day (UTC)")
     allow_plain_http: Words = Field((), description="hosts that may be reached unencrypted beside loopback")
     audit_log: Path | None = Field(None, description="file for audit lines; always also on standard error")
 

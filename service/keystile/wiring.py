@@ -15,6 +15,7 @@ from keystile.adapters.journal import FileJournal
 from keystile.adapters.keycloak.access import ClientAccess, Credentials
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.directory import KeycloakDirectory
+from keystile.adapters.keycloak.enrolment import KeycloakEnrolment
 from keystile.adapters.keycloak.events import KeycloakEvents
 from keystile.adapters.keycloak.realm_tokens import KeycloakRealmTokens
 from keystile.adapters.memory.cache import InProcessVerdictCache
@@ -34,6 +35,7 @@ from keystile.adapters.signing.folder import SigningKeyFolder
 from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
 from keystile.adapters.sqlite.directory import SqliteDirectory
+from keystile.adapters.sqlite.enrolment import SqliteEnrolment
 from keystile.adapters.sqlite.events import SqliteRecentEvents
 from keystile.adapters.sqlite.leases import SqliteLeases
 from keystile.adapters.sqlite.log import SqliteChangeLog
@@ -43,6 +45,7 @@ from keystile.assembly import Assembly, Backend, Deployment, now
 from keystile.authority.auditing import Auditor
 from keystile.authority.breaker import Breaker
 from keystile.authority.recent import RecentAudit
+from keystile.authority.visits import VISITS_PER_MINUTE
 from keystile.clients import client_of
 from keystile.errors import ConfigurationError
 from keystile.peppers import Peppers, new_pepper
@@ -108,6 +111,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         log=SqliteChangeLog(database, peppers, retention=LOG_RETENTION),
         journal=_journal(settings, peppers, auditor),
         limiter=InProcessFailureLimiter(failures=settings.failures_per_minute),
+        visits=InProcessFailureLimiter(failures=VISITS_PER_MINUTE),
         allowances=SqliteAllowances(database),
         near=_near(settings),
         tokens=signing.issuer,
@@ -116,6 +120,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
         usage=SqliteUsageStore(database),
         recent=SqliteRecentEvents(database),
         leases=SqliteLeases(database),
+        enrolment=SqliteEnrolment(database),
     )
 
 
@@ -146,6 +151,13 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         limiter=RedisFailureLimiter(
             link, peppers.current.tag, near_limiter, client_of, failures=settings.failures_per_minute
         ),
+        visits=RedisFailureLimiter(
+            link,
+            peppers.current.visits,
+            InProcessFailureLimiter(failures=VISITS_PER_MINUTE),
+            client_of,
+            failures=VISITS_PER_MINUTE,
+        ),
         allowances=RedisAllowances(link),
         near=_near(settings),
         tokens=signing.issuer,
@@ -155,6 +167,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         recent=RedisRecentEvents(link, peppers, on_tampering=auditor.alert),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),
         leases=leases,
+        enrolment=KeycloakEnrolment(writer),
         index=RedisIndexStore(link, peppers),
         events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         own_events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),

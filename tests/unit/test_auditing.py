@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERDICT = Verdict(record=a_record(), owner=an_owner(), position=Position("a", 1), read_at=0.0)
 
-_FLOODS = (Reason.MALFORMED, Reason.FORGED, Reason.JWT_INVALID)
+_FLOODS = (Reason.MALFORMED, Reason.FORGED, Reason.JWT_INVALID, Reason.NONCE_REFUSED)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from keystile.errors import CannotTellError, RightsError
 from keystile.records import KeyRecord, Status, hidden_actor, kept_actor
 from keystile.rights import Caller, CallerKind, Role
 from unit.builders import NOW, a_record, an_owner, api_rules, asked
+from unit.signing_world import SigningWorld
 
 if TYPE_CHECKING:
     from keystile.authority.lifecycle import IssuedKey
@@ -28,6 +29,7 @@ def administration(world: World) -> Administration:
     return Administration(
         directory=world.store,
         lifecycle=here.lifecycle,
+        registrar=SigningWorld(world).registrar,
         alterations=here.alterations,
         stops=here.lifecycle.stops,
         incidents=Incidents(directory=world.store, stops=here.lifecycle.stops, clock=world.time.now),

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
     from keystile.authority.impersonation import Impersonation
     from keystile.authority.incidents import Incidents, Swept
     from keystile.authority.lifecycle import IssuedKey, KeyRequest, Lifecycle
+    from keystile.authority.registering import RegisteredKey, Registrar
     from keystile.authority.stops import StoppedKey, Stops
     from keystile.policy import RequestContext
     from keystile.ports import Directory
+    from keystile.public_keys import PublicKey
     from keystile.records import KeyRecord, RequestTag, RevocationReason
     from keystile.rights import Caller
 
@@ -76,6 +78,7 @@ class Administration:
 
     directory: Directory
     lifecycle: Lifecycle
+    registrar: Registrar
     alterations: Alterations
     stops: Stops
     incidents: Incidents
@@ -157,6 +160,15 @@ class Administration:
 
         A request whose tag was seen in the last 24 hours raises `RequestReusedError` with the key it issued then.
         """
+        return await self.lifecycle.issue(await self._permitted(asker, request, asked))
+
+    async def register(
+        self, asker: Asker, request: KeyRequest, asked: Mapping[str, Any], public_key: PublicKey
+    ) -> RegisteredKey:
+        """Register a public key whose holder was proved, by the same rights and within the same bounds as a new key."""
+        return await self.registrar.register(await self._permitted(asker, request, asked), public_key)
+
+    async def _permitted(self, asker: Asker, request: KeyRequest, asked: Mapping[str, Any]) -> KeyRequest:
         caller = asker.caller
         base = inherited(caller, str(asked.get("tenant", "")))
         policy = base.changed(asked)
@@ -168,7 +180,7 @@ class Administration:
         check_may_issue(caller)
         check_within(caller, policy, request.expires_at, request.environment, levels=self.lifecycle.rules.levels)
         await self.impersonation.check(caller, Action.ISSUE, owner, *related, context=asker.context)
-        return await self.lifecycle.issue(replace(request, policy=policy, issued_by=caller.actor))
+        return replace(request, policy=policy, issued_by=caller.actor)
 
     async def change(
         self, asker: Asker, key_id: str, wanted: Wanted, only_if: frozenset[str]

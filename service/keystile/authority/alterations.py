@@ -126,6 +126,8 @@ class Alterations:
         if record.is_older:
             check(holder, record)
             return await self._succeed(holder, record, grace=grace, by=by, check=check, tag=tag)
+        if record.public_key is not None:
+            raise ChangeRefusedError("a public key has no secret to replace: register another, and revoke this one")
         key = self.lifecycle.format.generate(record.environment, key_id)
         secret = await self.lifecycle.prover.new_secret(key)
         ends_at = (self._now() + (grace or _HANDOVER)).replace(microsecond=0)

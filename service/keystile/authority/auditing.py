@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keystile.ports import AuditLog, Ticks
     from keystile.verdicts import Verdict
 
-_FLOODS = frozenset({Reason.MALFORMED, Reason.FORGED, Reason.JWT_INVALID})
+_FLOODS = frozenset({Reason.MALFORMED, Reason.FORGED, Reason.JWT_INVALID, Reason.NONCE_REFUSED})
 _EVENTS = {
     Reason.REVOKED: "revoked_key_used",  # somebody still uses it, or it leaked
     Reason.SECRET_ENDED: "ended_secret_used",  # somebody has not moved to the new one

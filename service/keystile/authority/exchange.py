@@ -28,6 +28,11 @@ class Minted:
     expires_in: int
     reusable_until: float
 
+    def to_document(self) -> dict[str, Any]:
+        """Return what the client is told (RFC 6749, 5.1)."""
+        document = {"access_token": self.token, "token_type": "Bearer", "expires_in": self.expires_in}
+        return {**document, "scope": " ".join(self.granted.scopes)} if self.granted.scopes else document
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:

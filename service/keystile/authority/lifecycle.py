@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from keystile.keys import ApiKey, Environment, KeyFormat
     from keystile.policy import Rules
     from keystile.ports import Clock, Directory
-    from keystile.records import NewSecret, Owner, RequestTag
+    from keystile.records import Owner, RequestTag
     from keystile.restrictions import Policy
 
 _log = structlog.get_logger(__name__)
@@ -84,15 +84,33 @@ class Lifecycle:
 
         A request that was done already raises a `RequestReusedError`.
         """
+        owner = await self.admit(request)  # here too: a refusal is not worth a bcrypt
+        key = self.format.generate(request.environment)
+        secret = await self.prover.new_secret(key)
+        record = self.new_record(
+            key.tag,
+            request,
+            bcrypt=secret.bcrypt,
+            digest=secret.digest,
+            digest_pepper=secret.digest_pepper,
+            stamp_pepper=secret.stamp_pepper,
+        )
+        return IssuedKey(key, record, await self.keep(owner, record, request))
+
+    async def admit(self, request: KeyRequest) -> Owner:
+        """Return the owner a new key is for, or raise a `ChangeRefusedError`: it may not have what is asked."""
         self._check(request)
         owner = await self.directory.adopt(request.owner)
-        self._check_room(owner, request.tag)  # here too: a refusal is not worth a bcrypt
-        key = self.format.generate(request.environment)
-        record = self._new_record(key, await self.prover.new_secret(key), request)
+        self._check_room(owner, request.tag)
+        return owner
+
+    async def keep(self, owner: Owner, record: KeyRecord, request: KeyRequest) -> Owner:
+        """Write the record of a new key, say so, audit it, and return the owner as stored."""
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
         await self._say_issued(record, updated)
-        self.audit("key_issued", updated, record, request.issued_by, name=record.name)
-        return IssuedKey(key, record, updated)
+        named = {} if record.public_key is None else {"fingerprint": record.public_key.fingerprint}
+        self.audit("key_issued", updated, record, request.issued_by, name=record.name, **named)
+        return updated
 
     async def keys_of(self, username: str) -> tuple[Owner, tuple[KeyRecord, ...]]:
         """Return an owner and the records of its keys, oldest first."""
@@ -131,20 +149,18 @@ class Lifecycle:
             raise PolicyRefusedError("the key would have expired already", "expires")
         check_life(request.expires_at, self.rules, self.clock())
 
-    def _new_record(self, key: ApiKey, secret: NewSecret, request: KeyRequest) -> KeyRecord:
+    def new_record(self, key_id: str, request: KeyRequest, **proof: Any) -> KeyRecord:  # noqa: ANN401 - fields of the record
+        """Return the record of a new key as it is asked for; *proof* is what it keeps of a secret, or instead."""
         record = KeyRecord(
-            key_id=key.tag,
+            key_id=key_id,
             gen=1,
             environment=request.environment,
             name=request.name,
-            bcrypt=secret.bcrypt,
-            digest=secret.digest,
-            digest_pepper=secret.digest_pepper,
-            stamp_pepper=secret.stamp_pepper,
             issued_by=request.issued_by,
             issued_at=self.clock().replace(microsecond=0),
             expires_at=request.expires_at and request.expires_at.replace(microsecond=0),
             policy=request.policy,
+            **proof,
         ).with_request(request.tag, self.clock())
         record.check_room()  # here, before anything is asked of the store
         return record

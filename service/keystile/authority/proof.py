@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from keystile import digests
+from keystile.client_ids import ClientId
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
 from keystile.records import NewSecret
 
@@ -97,6 +98,8 @@ class Prover:
 
     async def prove(self, key: ApiKey, record: KeyRecord) -> Proved:
         """Return the proved record, or raise `KeyRefusedError` (wrong secret) at the cost the stamp deserves."""
+        if isinstance(key, ClientId):
+            return _named(key, record)
         for secret in record.earlier:
             if self._digest_says(key, secret):
                 await self._check_bcrypt(key, record, secret.bcrypt)
@@ -176,3 +179,10 @@ class Prover:
         if not await self._workers.run(digests.bcrypt_matches, key, record.bcrypt):
             raise KeyRefusedError(Reason.WRONG_SECRET, key_id=record.key_id)
         return Proved(self.with_digest(key, record), refreshed=True)
+
+
+def _named(client: ClientId, record: KeyRecord) -> Proved:
+    """Return the record that *client* names; whoever asked for it proves it by a signature."""
+    if record.public_key is None:  # the record of a secret: its id is no credential
+        raise KeyRefusedError(Reason.UNKNOWN, key_id=client.key_id)
+    return Proved(record)

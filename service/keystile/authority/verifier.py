@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from keystile.authority.negatives import Negatives
     from keystile.authority.usage import UsageRecorder
     from keystile.changes import Floor
+    from keystile.client_ids import ClientId
     from keystile.keys import ApiKey, KeyFormat
     from keystile.policy import RequestContext
     from keystile.ports import Clock, FailureLimiter, NearVerdictCache, Ticks, VerdictCache
@@ -101,6 +102,13 @@ class Verifier:
         else:
             self._let_stand(name, verdict, context)
         return verdict
+
+    async def named(self, client: ClientId, context: RequestContext) -> Verdict:
+        """Return the verdict on the public-key credential of that id; raises as `verify` does.
+
+        Nothing is proved, judged, counted or audited yet.
+        """
+        return self._kept(client.name) or await self._prove(client, context)
 
     async def count(self, verdict: Verdict, context: RequestContext) -> bool:
         """Count an allowed request against the limits of its key; this is the one place that does, but for leases.

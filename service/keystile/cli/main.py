@@ -13,7 +13,9 @@ import typer
 
 from keystile.claims import parse_resource, parse_scope
 from keystile.cli import keys, signing_keys
+from keystile.cli.keypair import app as keypair
 from keystile.cli.keys.arguments import AsJson  # noqa: TC001 - typer reads it
+from keystile.cli.login import login
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command, with_deployment
 from keystile.errors import CannotTellError, ChangeRefusedError, ConfigurationError, KeyRefusedError, KeystileError
@@ -36,6 +38,8 @@ keycloak = typer.Typer(help="Prepare a Keycloak realm.", no_args_is_help=True, r
 peppers = typer.Typer(help="Server-side HMAC secrets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(keys.app, name="keys")
 app.add_typer(signing_keys.app, name="signing-keys")
+app.add_typer(keypair, name="keypair")
+app.command(epilog="Example: keystile login --private-key laptop.pem --url https://id.example.com/sts")(login)
 app.add_typer(keycloak, name="keycloak")
 app.add_typer(peppers, name="peppers")
 
@@ -79,8 +83,7 @@ def exchange(
 
     minted = with_deployment(work)
     if json:
-        document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
-        print_json({**document, "scope": " ".join(minted.granted.scopes)} if minted.granted.scopes else document)
+        print_json(minted.to_document())
     else:
         print_line(minted.token)
 

@@ -12,6 +12,7 @@ from keystile.errors import KeystileError
 from keystile.http.api.problems import problem
 from keystile.http.api.routes import add_api
 from keystile.http.asgi import Answer, json_answer
+from keystile.http.auth import add_auth
 from keystile.http.credentials import credential_of
 from keystile.http.doors import answer_to, limits_of
 from keystile.http.metadata import metadata, metadata_paths
@@ -42,6 +43,7 @@ def create_app(deployment: Deployment, doors: Doors) -> Quart:
     app.add_url_rule("/readyz", view_func=readyz)
     app.add_url_rule("/metrics", view_func=metrics)
     add_api(app, deployment, doors.contexts, _send)
+    add_auth(app, deployment, doors.contexts, _send)
     app.register_error_handler(HTTPException, wrong_path)
     app.register_error_handler(Exception, broken)
     return app

@@ -61,7 +61,7 @@ def make_doors(deployment: Deployment) -> Doors:
     verifier, exchange = deployment.verifier, deployment.exchange
     verify = VerifyDoor(verifier, deployment.jwts, exchange, contexts)
     return Doors(
-        token=TokenDoor(verifier, exchange, deployment.delegating, contexts),
+        token=TokenDoor(verifier, exchange, deployment.delegating, contexts, deployment.assertions),
         verify=verify,
         gates=Gates(settings.issuer_path, {b"nginx": nginx_gate(verify)}),
         introspect=IntrospectDoor(deployment.introspection, contexts),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from keystile.public_keys import ALGORITHMS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -19,7 +21,8 @@ def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str]) -> 
         "authorization_endpoint": f"{issuer}/authorize",  # MCP clients refuse metadata without one
         "response_types_supported": ["code"],
         "grant_types_supported": list(grant_types),
-        "token_endpoint_auth_methods_supported": _BY_SECRET,
+        "token_endpoint_auth_methods_supported": [*_BY_SECRET, "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
         "introspection_endpoint": f"{issuer}/introspect",
         "introspection_endpoint_auth_methods_supported": [*_BY_SECRET, "Bearer"],  # a token type is a value only here
         "revocation_endpoint": f"{issuer}/revoke",

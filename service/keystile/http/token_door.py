@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from keystile.claims import parse_resource, parse_scope
 from keystile.errors import KeyRefusedError, KeystileError, Reason, RequestError
 from keystile.http.asgi import json_answer, read_body
+from keystile.http.assertions import assertion_of
 from keystile.http.credentials import Credential, credential_of
 from keystile.http.doors import answer_to, limits_of
 from keystile.http.exchange_form import ACCESS_TOKEN, TOKEN_EXCHANGE, read_exchange
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
     from keystile.authority.delegating import Delegating
     from keystile.authority.exchange import Exchange, Minted
+    from keystile.authority.assertions import AssertionVerifier
     from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Answer, Receive, Scope, Send
     from keystile.http.doors import Contexts
     from keystile.http.forms import Form
     from keystile.policy import RequestContext
+    from keystile.verdicts import Verdict
 
     Grant = Callable[[Form, Scope], Awaitable[Answer]]
 
@@ -37,7 +40,15 @@ NOT_POST = json_answer(405, {"error": "invalid_request"}, (b"allow", b"POST"))
 class TokenDoor:
     """Exchanges a key, or a JWT made for this, for a fresh JWT. *grants*: who answers each grant type it knows."""
 
-    def __init__(self, verifier: Verifier, exchange: Exchange, delegating: Delegating, contexts: Contexts) -> None:
+    def __init__(
+        self,
+        verifier: Verifier,
+        exchange: Exchange,
+        delegating: Delegating,
+        contexts: Contexts,
+        assertions: AssertionVerifier,
+    ) -> None:
+        self._assertions = assertions
         self._verifier = verifier
         self._exchange = exchange
         self._contexts = contexts
@@ -69,9 +80,9 @@ class TokenDoor:
         return await answer(form, scope)
 
     async def _client_credentials(self, form: Form, scope: Scope) -> Answer:
-        credential = one_way(form, scope)
+        credential = assertion_of(form, scope) or one_way(form, scope)
         context = self._asked(form, scope, credential.client_id)
-        verdict = await self._verifier.verify(credential.text, context)
+        verdict = await self._prove(credential, context)
         minted = await self._exchange.mint(verdict, context)
         return json_answer(200, _document(minted), *limits_of(verdict, self._verifier))
 
@@ -88,10 +99,14 @@ class TokenDoor:
 
     async def _authenticate(self, form: Form, scope: Scope) -> None:
         """Check the credential by which the client says who it is, if it does: with a subject token it need not."""
-        credential = any_way(form, scope)
+        credential = assertion_of(form, scope) or any_way(form, scope)
         if credential is not None:
             context = self._contexts.of(scope, "token: client", client_id=credential.client_id, is_counted=False)
-            await self._verifier.verify(credential.text, context)
+            await self._prove(credential, context)
+
+    async def _prove(self, credential: Credential, context: RequestContext) -> Verdict:
+        verify = self._assertions.verify if credential.by == "assertion" else self._verifier.verify
+        return await verify(credential.text, context)
 
     def _asked(self, form: Form, scope: Scope, client_id: str | None = None) -> RequestContext:
         scopes = parse_scope(form.one("scope") or "")

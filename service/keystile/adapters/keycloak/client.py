@@ -92,6 +92,16 @@ class KeycloakClient:
         """
         await self._ask("manage-users", self._admin.a_update_user, _segment(user_id), user)
 
+    async def create_user(self, user: Representation) -> str:
+        """Create a user and return its id; raises `ChangeRefusedError` if the name is taken."""
+        return await self._ask("manage-users", self._admin.a_create_user, user)
+
+    async def take_realm_roles(self, user_id: str) -> None:
+        """Take from that user every realm role it was given itself, the realm's default roles among them."""
+        given = await self._ask("manage-users", self._admin.a_get_realm_roles_of_user, _segment(user_id))
+        if given:
+            await self._ask("manage-users", self._admin.a_delete_realm_roles_of_user, _segment(user_id), given)
+
     async def profile(self) -> Representation:
         """Return the realm's user profile: which attributes are declared, and what becomes of others."""
         return await self._ask("view-realm", self._admin.a_get_realm_users_profile)

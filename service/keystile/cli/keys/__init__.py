@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keystile.cli.keys import lives, stops, views
+from keystile.cli.keys import lives, publics, stops, views
 from keystile.cli.keys.arguments import app
 
-__all__ = ["app", "lives", "stops", "views"]
+__all__ = ["app", "lives", "publics", "stops", "views"]

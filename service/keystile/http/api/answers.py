@@ -46,6 +46,8 @@ class ShownKey(PolicyFields):
     last_used_ip: str | None = None
     old_secret_ends_at: str | None = None
     suspended_by: str | None = None
+    algorithm: str | None = Field(None, description="of a public key: what it signs under")
+    fingerprint: str | None = Field(None, description="of a public key: its RFC 7638 thumbprint")
     cascade: Stopped | None = None
 
 

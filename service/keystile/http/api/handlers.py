@@ -96,7 +96,7 @@ class Handlers:
         sent = call.body.model_dump(exclude_unset=True)
         wanted = Wanted(
             name=sent.get("name"),
-            policy=_policy_fields(sent),
+            policy=policy_fields(sent),
             expires="expires" in sent,
             expires_at=self._expiry(sent.get("expires")),
         )
@@ -191,9 +191,9 @@ class Handlers:
         ceiling = {} if caller.ceiling is None else {"key_id": caller.ceiling.key_id}
         return json_answer(200, document | ceiling)
 
-    async def _issue(self, call: Call, owner: str) -> Answer:
-        sent = call.body.model_dump(exclude_unset=True)
-        request = KeyRequest(
+    def new_request(self, call: Call, owner: str) -> KeyRequest:
+        """Return what is asked for of a new key of that owner, but for its policy."""
+        return KeyRequest(
             owner=owner,
             name=call.body.name,
             issued_by="",
@@ -202,9 +202,13 @@ class Handlers:
             policy=Policy(),
             tag=_tag_of(call),
         )
+
+    async def _issue(self, call: Call, owner: str) -> Answer:
+        sent = call.body.model_dump(exclude_unset=True)
+        request = self.new_request(call, owner)
         try:
             async with self._deployment.repeats.once(request.tag):
-                issued = await self._administration.issue(call.asker, request, _policy_fields(sent))
+                issued = await self._administration.issue(call.asker, request, policy_fields(sent))
         except RequestReusedError as done:
             return await self._done_before(call, done, Action.ISSUE)
         # The one moment the holder gets it.
@@ -286,7 +290,7 @@ def _grace(asked: int | str) -> timedelta:
     return grace
 
 
-def _policy_fields(sent: Mapping[str, Any]) -> dict[str, Any]:
+def policy_fields(sent: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a policy that were sent; `null` stands for the default."""
     defaults = Policy()
     fields: dict[str, Any] = {}

@@ -61,7 +61,7 @@ def add_api(app: Quart, deployment: Deployment, contexts: Contexts, send: Callab
         app.add_url_rule(
             base + operation.path.replace("{", "<id:").replace("}", ">"),
             endpoint=operation.name,
-            view_func=_view(operation, deployment, handlers, contexts, credentials, send),
+            view_func=view_of(operation, deployment, handlers, contexts, credentials, send),
             methods=[operation.method],
             provide_automatic_options=False,
         )
@@ -78,7 +78,7 @@ def add_api(app: Quart, deployment: Deployment, contexts: Contexts, send: Callab
     app.add_url_rule("/docs", view_func=docs)
 
 
-def _view(
+def view_of(
     operation: Operation,
     deployment: Deployment,
     handlers: Handlers,
@@ -86,6 +86,8 @@ def _view(
     credentials: Credentials,
     send: Callable[[Answer], Response],
 ) -> Callable[..., Awaitable[Response]]:
+    """Return what answers requests for *operation*: who asks is proved before anything else is read."""
+
     async def view(**params: str) -> Response:
         context = _context(contexts, credentials)
         origin = Origin("", context.address or None, context.request_id or None)
