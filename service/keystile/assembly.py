@@ -49,9 +49,9 @@ from keystile.authority.repeats import Repeats
 from keystile.authority.revocation import Revocation
 from keystile.authority.rotation import Rotation
 from keystile.authority.rounds import Rounds
-from keystile.authority.signing import SigningRing, SigningTimes
 from keystile.authority.sign_in import SignIn
 from keystile.authority.signatures import Signatures
+from keystile.authority.signing import SigningRing, SigningTimes
 from keystile.authority.stops import Stops
 from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier

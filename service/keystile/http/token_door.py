@@ -17,9 +17,9 @@ from keystile.http.forms import parse_form
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from keystile.authority.assertions import AssertionVerifier
     from keystile.authority.delegating import Delegating
     from keystile.authority.exchange import Exchange, Minted
-    from keystile.authority.assertions import AssertionVerifier
     from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Answer, Receive, Scope, Send
     from keystile.http.doors import Contexts
