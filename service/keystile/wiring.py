@@ -13,12 +13,15 @@ from keystile.adapters.keycloak.access import ClientAccess, Credentials
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.directory import KeycloakDirectory
 from keystile.adapters.keycloak.events import KeycloakEvents
+from keystile.adapters.keycloak.issuer import KeycloakTokenIssuer
+from keystile.adapters.keycloak.links import KeycloakLinks
 from keystile.adapters.keycloak.realm_tokens import KeycloakRealmTokens
 from keystile.adapters.memory.cache import InProcessVerdictCache
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.redis.allowances import RedisAllowances
 from keystile.adapters.redis.cache import RedisVerdictCache
 from keystile.adapters.redis.events import RedisRecentEvents
+from keystile.adapters.redis.handed import RedisHandedTokens
 from keystile.adapters.redis.index import RedisIndexStore
 from keystile.adapters.redis.leases import RedisLeases
 from keystile.adapters.redis.limiter import RedisFailureLimiter
@@ -26,6 +29,7 @@ from keystile.adapters.redis.link import RedisLink
 from keystile.adapters.redis.log import RedisChangeLog
 from keystile.adapters.redis.usage import RedisUsageStore
 from keystile.adapters.secret_files import read_or_make
+from keystile.adapters.signing.assertions import Assertions, load_assertion_key
 from keystile.adapters.signing.files import load_all
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.adapters.sqlite.allowances import SqliteAllowances
@@ -45,7 +49,7 @@ from keystile.peppers import Peppers, new_pepper
 from keystile.settings import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from pydantic import SecretStr
 
@@ -67,7 +71,10 @@ def check_files(settings: Settings) -> None:
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         load_peppers(settings)
-        load_all(settings.signing_dir, settings.signing_alg)
+        if settings.realm_signs:
+            load_assertion_key(settings.assertion_dir)
+        else:
+            load_all(settings.signing_dir, settings.signing_alg)
         JsonLinesAuditLog(settings.audit_log).close()
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
@@ -129,6 +136,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
     directory = KeycloakDirectory(reader, writer, leases, alert=auditor.alert)
     stack.push_async_callback(directory.close)
     near_limiter = InProcessFailureLimiter(failures=settings.failures_per_minute)
+    signer = open_signer(settings, reader, writer, auditor.alert, stack) if settings.realm_signs else None
     return Backend(
         directory=directory,
         log=RedisChangeLog(link, peppers, retention=_LOG_RETENTION),
@@ -138,7 +146,10 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         ),
         allowances=RedisAllowances(link),
         near=_near(settings),
-        tokens=_tokens(settings),
+        tokens=_tokens(settings) if signer is None else signer,
+        signer=signer,
+        handed=None if signer is None else RedisHandedTokens(link, peppers),
+        link=None if signer is None else KeycloakLinks(writer).ensure,
         usage=RedisUsageStore(link, peppers),
         recent=RedisRecentEvents(link, peppers, on_tampering=auditor.alert),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),
@@ -150,6 +161,33 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         refresh_realm=directory.refresh_realm,
         realm_tokens=KeycloakRealmTokens(reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients),
     )
+
+
+def open_signer(
+    settings: Settings,
+    reader: KeycloakClient,
+    writer: KeycloakClient,
+    alert: Callable[[str], None],
+    stack: AsyncExitStack,
+) -> KeycloakTokenIssuer:
+    """Open what asks the realm for tokens."""
+    assertions = Assertions(
+        load_assertion_key(settings.assertion_dir),
+        issuer=settings.assertion_issuer,
+        audience=settings.realm_issuer,
+        clock=reader.server_time,
+    )
+    signer = KeycloakTokenIssuer(
+        keycloak_access(settings, settings.keycloak_tokens_id, settings.keycloak_tokens_secret),
+        issuer=settings.issuer,
+        realm_issuer=settings.realm_issuer,
+        assertion=assertions.about,
+        link=KeycloakLinks(writer).mend,
+        alert=alert,
+        breaker=Breaker("Keycloak"),
+    )
+    stack.push_async_callback(signer.close)
+    return signer
 
 
 def _journal(settings: Settings, peppers: Peppers, auditor: Auditor) -> FileJournal:

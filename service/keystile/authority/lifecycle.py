@@ -12,6 +12,7 @@ from keystile.changes import Change
 from keystile.claims import check_claims
 from keystile.errors import (
     CannotTellError,
+    ChangeRefusedError,
     KeyUnknownError,
     OwnerUnknownError,
     PolicyRefusedError,
@@ -25,7 +26,7 @@ from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, RevocationReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from keystile.authority.auditing import Auditor
@@ -66,7 +67,10 @@ class IssuedKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Lifecycle:
-    """Changes keys in the directory and says so in the change log."""
+    """Changes keys in the directory and says so in the change log.
+
+    *link* makes an owner known to whoever signs in its name; None where that is nobody but ourselves.
+    """
 
     directory: Directory
     follower: Follower
@@ -77,6 +81,7 @@ class Lifecycle:
     rules: Rules
     clock: Clock
     max_keys_per_owner: int
+    link: Callable[[str], Awaitable[None]] | None = None
 
     async def issue(self, request: KeyRequest) -> IssuedKey:
         """Issue a key, or raise a `ChangeRefusedError`; nothing is kept unless it is all kept.
@@ -90,6 +95,7 @@ class Lifecycle:
         record = self._new_record(key, await self.prover.new_secret(key), request)
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
         await self._say_issued(record, updated)
+        await self._link(updated)
         self.audit("key_issued", updated, record, request.issued_by, name=record.name)
         return IssuedKey(key, record, updated)
 
@@ -167,6 +173,15 @@ class Lifecycle:
             await self.follower.announce(change)
         except CannotTellError as error:  # only a refusal remembered for a minute could stand against the key
             _log.warning("a new key could not be announced", key_id=record.key_id, why=str(error))
+
+    async def _link(self, owner: Owner) -> None:
+        """Link the owner where the realm signs its tokens."""
+        if self.link is None:
+            return
+        try:
+            await self.link(owner.id)
+        except (CannotTellError, ChangeRefusedError) as error:  # the first exchange mends it
+            _log.warning("an owner could not be linked", owner=owner.username, why=str(error))
 
     def audit(self, event: str, owner: Owner, record: KeyRecord, by: str, **detail: Any) -> None:  # noqa: ANN401 - JSON
         """Audit that a key was issued or changed."""

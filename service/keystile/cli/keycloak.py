@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from keystile.adapters.keycloak.access import AdminAccess, Credentials
 from keystile.adapters.keycloak.setup import setup as set_up
-from keystile.adapters.keycloak.wanted import WantedRealm
+from keystile.adapters.keycloak.wanted import WantedGrant, WantedRealm
+from keystile.adapters.signing.assertions import make_assertion_key, public_pem
 from keystile.catalogue import client_roles
 from keystile.errors import ConfigurationError
 
@@ -29,8 +30,22 @@ def set_up_realm(settings: Settings, *, create_realm: bool) -> list[str]:
         older_keys=settings.older_keys,
         api_clients=settings.api_clients,
         marked=client_roles(settings.catalogue),
+        grant=_grant(settings) if settings.realm_signs else None,
     )
     return asyncio.run(set_up(_admin(settings), wanted))
+
+
+def _grant(settings: Settings) -> WantedGrant:
+    """Return how the realm is to be asked for tokens, the key for that made if there is none."""
+    key = make_assertion_key(settings.assertion_dir)
+    return WantedGrant(
+        issuer=settings.assertion_issuer,
+        public_key=public_pem(key),
+        key_id=key.kid,
+        token_ttl=int(settings.token_ttl.total_seconds()),
+        audiences=settings.mapped_audiences,
+        scopes=tuple(settings.catalogue),
+    )
 
 
 def _client(role: str, client_id: str, secret: SecretStr | None) -> Credentials:
