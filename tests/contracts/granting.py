@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import jwt
 from keycloak import KeycloakOpenID
 
 from contracts.keycloak_fixtures import Realm, make_realm
@@ -70,8 +71,13 @@ class GrantingRealm(Realm):
         return dict(service.introspect(token))
 
     def ask(self, path: str, token: str) -> httpx.Response:
-        """Ask the server for *path* with that bearer."""
-        return httpx.get(f"{self.server.url}{path}", headers={"Authorization": f"Bearer {token}", "Accept": "*/*"})
+        """Ask the server for *path* with that bearer; browsers, which want no JSON, get the account console."""
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        return httpx.get(f"{self.server.url}{path}", headers=headers)
+
+    def certs(self) -> jwt.PyJWKSet:
+        """Return the keys the realm publishes."""
+        return jwt.PyJWKSet.from_dict(httpx.get(f"{self.issuer}/protocol/openid-connect/certs").json())
 
 
 def make_granting_realm(server: KeycloakServer, folder: Path) -> GrantingRealm:

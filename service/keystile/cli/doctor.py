@@ -11,6 +11,7 @@ from keystile.adapters.journal import FileJournal
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.adapters.keycloak.diagnosis import diagnose as diagnose_keycloak
+from keystile.adapters.keycloak.grant_diagnosis import diagnose_grant
 from keystile.adapters.redis.durability import check_durability
 from keystile.adapters.redis.link import RedisLink
 from keystile.authority.breaker import Breaker
@@ -19,7 +20,7 @@ from keystile.cli.peppers import findings as pepper_findings
 from keystile.cli.reconcile import reconcile as put_right
 from keystile.errors import KeystileError
 from keystile.settings import Store
-from keystile.wiring import keycloak_access, load_peppers, open_deployment
+from keystile.wiring import keycloak_access, load_peppers, open_deployment, open_signer
 
 if TYPE_CHECKING:
     from keystile.settings import Settings
@@ -121,9 +122,20 @@ async def _keycloak(settings: Settings) -> list[Finding]:
             stack.push_async_callback(client.close)
             opened.append(client)
         reader, writer, tokens = opened
-        return await diagnose_keycloak(
+        findings = await diagnose_keycloak(
             reader,
             writer,
             tokens if settings.keycloak_tokens_secret else None,
             older_keys=settings.older_keys,
         )
+        return findings + (await _grant(settings, reader, writer, stack) if settings.realm_signs else [])
+
+
+async def _grant(
+    settings: Settings, reader: KeycloakClient, writer: KeycloakClient, stack: AsyncExitStack
+) -> list[Finding]:
+    try:
+        signer = open_signer(settings, reader, writer, lambda _: None, stack)
+    except KeystileError as error:
+        return [Finding(ok=False, what=str(error), fix="keystile keycloak setup")]
+    return await diagnose_grant(signer, writer, settings.mapped_audiences, tuple(settings.catalogue))
