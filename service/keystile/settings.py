@@ -22,6 +22,7 @@ from keystile.expiries import parse_expiry, parse_longest
 from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.peppers import Peppers
+from keystile.policy import RESERVED_SCOPES
 from keystile.realm_scopes import LONGEST_NAME, audience_scope, may_be_asked
 from keystile.restrictions import parse_tenant_defaults
 
@@ -210,6 +211,11 @@ class Settings(BaseSettings):
         return tuple(dict.fromkeys((self.default_audience, *self.audiences)))
 
     @property
+    def realm_scopes(self) -> tuple[str, ...]:
+        """The scopes that set-up makes the realm know: reserved ones are for our own JWTs alone."""
+        return tuple(filter(may_be_asked, self.catalogue))
+
+    @property
     def jwks_uri(self) -> str:
         """Where the keys are that verify what we give."""
         return f"{self.realm_issuer}/protocol/openid-connect/certs" if self.realm_signs else f"{self.issuer}/jwks.json"
@@ -284,7 +290,7 @@ class Settings(BaseSettings):
         faults += [
             f"KEYSTILE_SCOPES: {scope!r} has a meaning of its own in Keycloak"
             for scope in self._catalogue_or_nothing()
-            if not may_be_asked(scope)
+            if scope not in RESERVED_SCOPES and not may_be_asked(scope)
         ]
         too_long = [each for each in self.mapped_audiences if len(audience_scope(each)) > LONGEST_NAME]
         return faults + [f"KEYSTILE_AUDIENCES: {each} is too long for Keycloak" for each in too_long]

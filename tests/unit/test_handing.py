@@ -136,6 +136,19 @@ async def test_held_tokens_are_put_away_when_the_store_is_back(realm: RealmWorld
     await asyncio.gather(going, return_exceptions=True)
 
 
+async def test_command_takes_back_what_it_stopped_itself(realm: RealmWorld, here: RealmProcess) -> None:
+    """A command does what no server may be there to do, and leaves to servers what others stopped before."""
+    earlier, own = await realm.issue(), await realm.issue()
+    await realm.mint(here, earlier)
+    token = (await realm.mint(here, own)).token
+    await revoke(realm, earlier)
+    await realm.world.pass_time(1)
+    command = realm.join()
+    await revoke(realm, own)
+    await command.handed.finish()
+    assert realm.signer.revoked == [token]
+
+
 async def test_kill_of_long_ago_asks_nobody(realm: RealmWorld, here: RealmProcess) -> None:
     """A process that starts and reads hours of the log does not ask for tokens that ended long ago."""
     issued = await realm.issue()

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from keystile.ports import Clock, HandedToken, HandedTokens, Leases, RealmSigner, Ticks
 
 _log = structlog.get_logger(__name__)
-_PAUSE = 0.1  # seconds between looks at what the log said
+_PAUSE = 0.1  # seconds between looks at whether the log said anything
+_LOOK = 1.0  # seconds between looks at everything it said: graces end in silence
 _GRACE = 120.0  # seconds that clocks may be apart, and that a stop may be late
 _AT_ONCE = 8  # keys whose tokens are taken back at the same time
 _MOST_HELD = 10_000  # tokens held here while the store is away
@@ -53,6 +54,8 @@ class HandedOut:
         self._leases = leases
         self._memory = memory
         self._clock = clock
+        self._ticks = ticks
+        self._opened_at = self._now()
         self._lasting = ttl.total_seconds() + _GRACE
         self._done: TTLCache[_Kill, bool] = TTLCache(100_000, 2 * self._lasting, timer=ticks)
         self._held: defaultdict[str, list[HandedToken]] = defaultdict(list)
@@ -79,8 +82,11 @@ class HandedOut:
         if any(token.gen <= gen for token in await self._store.of(key_id, now)):
             await self._take_back_stored(key_id, gen, now)
 
-    async def take_back_killed(self) -> None:
-        """End what the log killed lately, as far as it goes. Raises `CannotTellError` if something is left."""
+    async def take_back_killed(self, since: float = 0.0) -> None:
+        """End what the log killed lately (*since*, epoch seconds), as far as it goes.
+
+        Raises `CannotTellError` if something is left.
+        """
         left: list[CannotTellError] = []
         room = asyncio.Semaphore(_AT_ONCE)
 
@@ -93,26 +99,29 @@ class HandedOut:
                 else:
                     self._done[_name(kill)] = True
 
-        await asyncio.gather(*map(end, self._due()))
+        await asyncio.gather(*map(end, self._due(since)))
         if left:
             raise left[0]
 
     async def run(self) -> None:
         """Go on taking back, and putting into the store what is held here, until cancelled."""
+        version, look_at = -1, 0.0
         while True:
-            try:
-                await self.take_back_killed()
-                await self._put_away()
-            except CannotTellError as error:
-                _log.warning("tokens of stopped keys live on at the realm", why=str(error))
-                await asyncio.sleep(_PAUSE)
+            if version != self._memory.version or self._ticks() >= look_at:
+                version, look_at = self._memory.version, self._ticks() + _LOOK
+                try:
+                    await self.take_back_killed()
+                    await self._put_away()
+                except CannotTellError as error:
+                    _log.info("something is left of the tokens of stopped keys", why=str(error))
+                    version = -1
             await asyncio.sleep(_PAUSE)
 
     async def finish(self) -> None:
-        """Take back what this process knows of, in bounded time: a command has nobody to do it later."""
+        """Take back what was killed since this process opened, in bounded time: perhaps no server does it later."""
         try:
             async with asyncio.timeout(_LAST_WORDS):
-                await self.take_back_killed()
+                await self.take_back_killed(self._opened_at)
         except (CannotTellError, TimeoutError) as error:
             _log.warning("tokens of stopped keys live on at the realm until a server takes them back", why=str(error))
 
@@ -135,11 +144,11 @@ class HandedOut:
                 await self._store.add(key_id, token, now)
             del self._held[key_id]
 
-    def _due(self) -> Iterable[Change]:
+    def _due(self, since: float) -> Iterable[Change]:
         now = self._now()
         for kill in self._memory.kills():
             began_at = max(kill.at, kill.kills_from)
-            is_due = now - self._lasting < began_at <= now + _GRACE and kill.kills_from <= now
+            is_due = max(since, now - self._lasting) <= began_at <= now + _GRACE and kill.kills_from <= now
             if is_due and _name(kill) not in self._done:
                 yield kill
 

@@ -44,7 +44,7 @@ def _grant(settings: Settings) -> WantedGrant:
         key_id=key.kid,
         token_ttl=int(settings.token_ttl.total_seconds()),
         audiences=settings.mapped_audiences,
-        scopes=tuple(settings.catalogue),
+        scopes=settings.realm_scopes,
     )
 
 

@@ -31,7 +31,7 @@ _SERVER_FAULT = 500
 _OK = 200
 _SETUP = "run 'keystile keycloak setup'"
 _NOT_LINKED = "User not found"
-_OWNER_IS_OUT = ("User is not enabled", "Account disabled", "Account is not fully set up")
+_NOT_ENABLED = "User is not enabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class KeycloakTokenIssuer:
             return self._read(answer, owner_id, audience, scopes)
         if answer.error == "invalid_scope":
             raise KeyRefusedError(await self._unmapped(owner_id, audience, scopes))
-        if answer.error == "invalid_grant" and answer.description in _OWNER_IS_OUT:
+        if answer == _Refusal("invalid_grant", _NOT_ENABLED):
             raise KeyRefusedError(Reason.OWNER_DISABLED)
         raise self._misfit(f"the realm signs nothing for keys ({answer.error}: {answer.description[:200]})")
 
