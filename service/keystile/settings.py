@@ -208,7 +208,8 @@ class Settings(BaseSettings):
     @property
     def mapped_audiences(self) -> tuple[str, ...]:
         """The audiences that set-up makes the realm know."""
-        return tuple(dict.fromkeys((self.default_audience, *self.audiences)))
+        wanted = dict.fromkeys((self.default_audience, *self.audiences))
+        return tuple(audience for audience in wanted if len(audience_scope(audience)) <= LONGEST_NAME)
 
     @property
     def realm_scopes(self) -> tuple[str, ...]:
@@ -292,8 +293,8 @@ class Settings(BaseSettings):
             for scope in self._catalogue_or_nothing()
             if scope not in RESERVED_SCOPES and not may_be_asked(scope)
         ]
-        too_long = [each for each in self.mapped_audiences if len(audience_scope(each)) > LONGEST_NAME]
-        return faults + [f"KEYSTILE_AUDIENCES: {each} is too long for Keycloak" for each in too_long]
+        too_long = {self.default_audience, *self.audiences} - set(self.mapped_audiences)
+        return faults + [f"KEYSTILE_AUDIENCES: {each} is too long for Keycloak" for each in sorted(too_long)]
 
     def _catalogue_or_nothing(self) -> Iterable[str]:
         try:

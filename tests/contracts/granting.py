@@ -80,10 +80,9 @@ class GrantingRealm(Realm):
         return jwt.PyJWKSet.from_dict(httpx.get(f"{self.issuer}/protocol/openid-connect/certs").json())
 
 
-def make_granting_realm(server: KeycloakServer, folder: Path) -> GrantingRealm:
-    """Return a realm set up to sign tokens, in which a service introspects as the client `MCP`."""
-    bare, key = make_realm(server), make_assertion_key(folder)
-    grant = WantedGrant(
+def a_grant(key: SigningKey) -> WantedGrant:
+    """Return what a realm is told of us: two audiences, two scopes, and the public half of *key*."""
+    return WantedGrant(
         issuer=f"{ISSUER}/assertions",
         public_key=public_pem(key),
         key_id=key.kid,
@@ -91,7 +90,12 @@ def make_granting_realm(server: KeycloakServer, folder: Path) -> GrantingRealm:
         audiences=(DEFAULT, MCP),
         scopes=("read", "write"),
     )
-    realm = GrantingRealm(server, replace(bare.wanted, grant=grant), key=key)
+
+
+def make_granting_realm(server: KeycloakServer, folder: Path) -> GrantingRealm:
+    """Return a realm set up to sign tokens, in which a service introspects as the client `MCP`."""
+    bare, key = make_realm(server), make_assertion_key(folder)
+    realm = GrantingRealm(server, replace(bare.wanted, grant=a_grant(key)), key=key)
     assert realm.set_up() != []
     realm.admin.create_client(
         {"clientId": MCP, "publicClient": False, "secret": SERVICE_SECRET, "serviceAccountsEnabled": True}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import jwt
 import pytest
 
-from contracts.granting import DEFAULT, ISSUER, MCP, GrantingRealm, make_granting_realm
+from contracts.granting import DEFAULT, ISSUER, MCP, GrantingRealm, a_grant, make_granting_realm
+from contracts.keycloak_fixtures import Realm
 from keystile.adapters.keycloak.issuer import GRANT_TYPE
 from keystile.adapters.keycloak.links import KeycloakLinks
 from keystile.adapters.signing.assertions import Assertions, make_assertion_key
@@ -224,6 +226,22 @@ async def test_set_up_mends_and_then_changes_nothing(spoilt: GrantingRealm) -> N
     assert spoilt.set_up() == []
     async with spoilt.signer() as signer:
         assert (await signer.sign(spoilt.add_user(), MCP, ("read",))).text
+
+
+def test_identity_provider_of_somebody_else_is_left_alone(own_realm: Realm, tmp_path: Path) -> None:
+    """A realm that has a provider of that name already keeps it, and hears why nothing can be signed."""
+    config = {
+        "clientId": "x",
+        "clientSecret": "y",
+        "authorizationUrl": "https://a.example.com",
+        "tokenUrl": "https://b",
+    }
+    own_realm.admin.create_idp({"alias": "keystile", "providerId": "oidc", "enabled": True, "config": config})
+    lines = Realm(own_realm.server, replace(own_realm.wanted, grant=a_grant(make_assertion_key(tmp_path)))).set_up()
+    assert [line for line in lines if line.startswith("WARNING")] == [
+        "WARNING, not changed: the identity provider keystile is somebody else's: give it another alias"
+    ]
+    assert own_realm.admin.get_idp("keystile")["providerId"] == "oidc"
 
 
 async def test_keycloak_out_of_reach_is_no_answer(granting: GrantingRealm) -> None:

@@ -135,6 +135,15 @@ async def test_what_the_realm_does_not_know_is_refused(
     assert realm.world.reasons() == [reason.value]
 
 
+async def test_gateway_hears_of_a_bad_key_only(realm: RealmWorld, here: RealmProcess) -> None:
+    """A gateway cannot ask for less: to it a key with a scope the realm does not know is refused like any other."""
+    issued = await realm.issue(scopes=("read", "x"))
+    with pytest.raises(KeyRefusedError) as refused:
+        await realm.mint(here, issued, at_gateway=True)
+    assert refused.value.reason is Reason.POLICY_UNVERIFIABLE
+    assert realm.world.reasons() == ["scope_denied"]
+
+
 async def test_owner_the_realm_refuses_is_disabled_to_us(realm: RealmWorld, here: RealmProcess) -> None:
     """What Keycloak says of an owner before its event reached us counts, and is audited with the key's id."""
     issued = await realm.issue()

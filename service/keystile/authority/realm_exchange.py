@@ -74,7 +74,8 @@ class RealmExchange(Exchange):
         except KeyRefusedError as refusal:
             told = KeyRefusedError(refusal.reason, key_id=verdict.record.key_id, owner=verdict.owner.username)
             self.auditor.refused(told, context)
-            raise told from refusal
+            # A gateway asked for nothing: to it a key whose scopes the realm does not know is one that is not good.
+            raise (KeyRefusedError(Reason.POLICY_UNVERIFIABLE) if context.at_gateway else told) from refusal
         except CannotTellError as error:
             self.auditor.unanswered(error, context)
             raise

@@ -56,6 +56,10 @@ async def _ensure_provider(keycloak: KeycloakAdmin, grant: WantedGrant) -> list[
             raise
         await keycloak.a_create_idp(wanted | {"config": config})
         return [f"created identity provider {IDENTITY_PROVIDER}, for assertions of {grant.issuer}"]
+    if found.get("providerId") != wanted["providerId"]:
+        return [
+            f"WARNING, not changed: the identity provider {IDENTITY_PROVIDER} is somebody else's: give it another alias"
+        ]
     held = found.get("config", {})
     wrong = [name for name, value in wanted.items() if found.get(name) != value]
     wrong += [name for name, value in config.items() if held.get(name) != value]

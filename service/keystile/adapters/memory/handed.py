@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class InProcessHandedTokens:
     """A `HandedTokens` that is gone with the process; it keeps *most* living tokens of one key."""
 
-    def __init__(self, most: int = 64) -> None:
+    def __init__(self, most: int = 256) -> None:
         self._most = most
         self._kept: defaultdict[str, dict[HandedToken, None]] = defaultdict(dict)
 

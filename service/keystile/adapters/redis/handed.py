@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from keystile.adapters.redis.link import RedisLink
     from keystile.peppers import Peppers
 
-MOST = 64  # living tokens of one key
+MOST = 256  # living tokens of one key: two in each process, for each audience and set of scopes
 _CLOCKS_APART = 60  # seconds
 # KEYS: the set. ARGV: now, the end, the sealed token, how many may live, for how long the set is kept.
 _ADD = """
