@@ -136,6 +136,23 @@ async def test_held_tokens_are_put_away_when_the_store_is_back(realm: RealmWorld
     await asyncio.gather(going, return_exceptions=True)
 
 
+async def test_held_token_is_not_lost_for_want_of_room(realm: RealmWorld, here: RealmProcess) -> None:
+    """A token that the store has no room for stays with whoever made it, and a revoke finds it there."""
+    issued = await realm.issue()
+    realm.store.down = True
+    tokens = {(await realm.mint(here, issued, audience=audience)).token for audience in (None, MCP)}
+    realm.store.down = False
+    realm.store.inner = type(realm.store.inner)(most=1)
+    going = asyncio.create_task(here.handed.run())
+    async with asyncio.timeout(5):
+        await realm.store.added.wait()
+    await revoke(realm, issued)
+    await here.handed.take_back_killed()
+    assert set(realm.signer.revoked) == tokens
+    going.cancel()
+    await asyncio.gather(going, return_exceptions=True)
+
+
 async def test_command_takes_back_what_it_stopped_itself(realm: RealmWorld, here: RealmProcess) -> None:
     """A command does what no server may be there to do, and leaves to servers what others stopped before."""
     earlier, own = await realm.issue(), await realm.issue()

@@ -140,9 +140,16 @@ class HandedOut:
     async def _put_away(self) -> None:
         now = self._now()
         for key_id in list(self._held):
-            for token in [token for token in self._held[key_id] if token.expires_at > now]:
-                await self._store.add(key_id, token, now)
-            del self._held[key_id]
+            tokens = [token for token in self._held.pop(key_id) if token.expires_at > now]
+            while tokens:
+                try:
+                    kept = await self._store.add(key_id, tokens[0], now)
+                except CannotTellError:
+                    self._held[key_id] += tokens
+                    raise
+                if not kept:  # there is no room: it stays with us
+                    self._held[key_id].append(tokens[0])
+                del tokens[0]
 
     def _due(self, since: float) -> Iterable[Change]:
         now = self._now()

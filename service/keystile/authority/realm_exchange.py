@@ -100,7 +100,7 @@ class RealmExchange(Exchange):
         record = verdict.record
         name = (record.key_id, record.gen, granted.audience, granted.scopes)
         kept = self.kept.get(name)
-        if kept is not None and kept.token.issued_at <= verdict.owner.not_before:
+        if kept is not None and kept.token.issued_at < verdict.owner.not_before:
             kept = None  # everything of the owner was signed out since
         now = self.clock().timestamp()
         if kept is not None and now < kept.half_over_at:
@@ -122,8 +122,8 @@ class RealmExchange(Exchange):
             raise KeyRefusedError(Reason.EXPIRED)  # the realm makes longer ones than it was told to
         await self.handed.note(key_id, HandedToken(text=token.text, gen=gen, expires_at=token.expires_at))
         if self.memory.is_killed(key_id, gen, self.clock().timestamp()):
-            # Said while the realm was asked: whoever looked for the key's tokens may have been too early for this one.
-            await self.handed.take_back(key_id, gen)
+            # Said while the realm was asked: whoever looked for the key's tokens may have been too early for this one,
+            # which nobody gets. One that is handed out just before it is heard here is found by us, when it is.
             raise KeyRefusedError(Reason.REVOKED)
         kept = KeptToken(token, asked_at, asked_at + token.expires_at - token.issued_at)
         self.kept[name] = kept
