@@ -11,8 +11,9 @@ import httpx
 import jwt
 import pytest
 
-from contracts.granting import DEFAULT, ISSUER, MCP, GrantingRealm, a_grant, make_granting_realm
+from contracts.granting import DEFAULT, ISSUER, MCP, TTL, UNMAPPED, GrantingRealm, a_grant, make_granting_realm
 from contracts.keycloak_fixtures import Realm
+from keystile.adapters.keycloak.grant_diagnosis import diagnose_grant
 from keystile.adapters.keycloak.issuer import GRANT_TYPE
 from keystile.adapters.keycloak.links import KeycloakLinks
 from keystile.adapters.signing.assertions import Assertions, make_assertion_key
@@ -226,6 +227,21 @@ async def test_set_up_mends_and_then_changes_nothing(spoilt: GrantingRealm) -> N
     assert spoilt.set_up() == []
     async with spoilt.signer() as signer:
         assert (await signer.sign(spoilt.add_user(), MCP, ("read",))).text
+
+
+async def test_doctor_says_what_the_realm_would_not(granting: GrantingRealm, signer: KeycloakTokenIssuer) -> None:
+    """What set-up made is fine; an audience or scope it was not told of, or another life, is named with its remedy."""
+    writer = granting.client(granting.wanted.writer)
+    good = await diagnose_grant(signer, writer, (DEFAULT, MCP), ("read", "write"), TTL)
+    assert [finding.ok for finding in good] == [True, True]
+    for audiences, scopes, ttl, why in (
+        ((UNMAPPED,), (), TTL, "audience denied"),
+        ((MCP,), ("launch",), TTL, "scope denied"),
+        ((MCP,), (), 60, "they live for 300 s, and KEYSTILE_TOKEN_TTL says 60 s"),
+    ):
+        (finding,) = await diagnose_grant(signer, writer, audiences, scopes, ttl)
+        assert (finding.ok, why in finding.what, "setup" in finding.fix) == (False, True, True)
+    await writer.close()
 
 
 def test_identity_provider_of_somebody_else_is_left_alone(own_realm: Realm, tmp_path: Path) -> None:

@@ -138,4 +138,5 @@ async def _grant(
         signer = open_signer(settings, reader, writer, lambda _: None, stack)
     except KeystileError as error:
         return [Finding(ok=False, what=str(error), fix="keystile keycloak setup")]
-    return await diagnose_grant(signer, writer, settings.mapped_audiences, settings.realm_scopes)
+    ttl = settings.token_ttl.total_seconds()
+    return await diagnose_grant(signer, writer, settings.mapped_audiences, settings.realm_scopes, ttl)

@@ -17,19 +17,22 @@ _FIX = "run 'keystile keycloak setup' with KEYSTILE_ISSUER_KIND=keycloak, on the
 
 
 async def diagnose_grant(
-    signer: RealmSigner, writer: KeycloakClient, audiences: Iterable[str], scopes: tuple[str, ...]
+    signer: RealmSigner, writer: KeycloakClient, audiences: Iterable[str], scopes: tuple[str, ...], ttl: float
 ) -> list[Finding]:
-    """Get a token for each audience, in the name of the writer's service account; all *scopes* with the first."""
+    """Get a token for each audience, in the name of the writer's service account; all *scopes* with the first.
+
+    Each is to live for *ttl* seconds.
+    """
     findings = []
     for audience in audiences:
         what = f"the realm signs tokens for {audience}" + (f" with {' '.join(scopes)}" if scopes else "")
-        why = await _try(signer, writer, audience, scopes)
+        why = await _try(signer, writer, audience, scopes, ttl)
         findings.append(Finding(ok=True, what=what) if not why else Finding(ok=False, what=f"{what}: {why}", fix=_FIX))
         scopes = ()
     return findings
 
 
-async def _try(signer: RealmSigner, writer: KeycloakClient, audience: str, scopes: tuple[str, ...]) -> str:
+async def _try(signer: RealmSigner, writer: KeycloakClient, audience: str, scopes: tuple[str, ...], ttl: float) -> str:
     """Return what went wrong, "" for nothing."""
     try:
         account = str((await writer.claims())["sub"])
@@ -39,4 +42,5 @@ async def _try(signer: RealmSigner, writer: KeycloakClient, audience: str, scope
         return f"it says {refusal.reason.value.replace('_', ' ')}"
     except CannotTellError as error:
         return str(error)
-    return ""
+    life = token.expires_at - token.issued_at
+    return "" if life == ttl else f"they live for {life:.0f} s, and KEYSTILE_TOKEN_TTL says {ttl:.0f} s"
