@@ -29,7 +29,7 @@ from keystile.adapters.redis.link import RedisLink
 from keystile.adapters.redis.log import RedisChangeLog
 from keystile.adapters.redis.usage import RedisUsageStore
 from keystile.adapters.secret_files import read_or_make
-from keystile.adapters.signing.assertions import Assertions, load_assertion_key
+from keystile.adapters.signing.assertions import assertions_from, load_assertion_key
 from keystile.adapters.signing.files import load_all
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.adapters.sqlite.allowances import SqliteAllowances
@@ -171,8 +171,8 @@ def open_signer(
     stack: AsyncExitStack,
 ) -> KeycloakTokenIssuer:
     """Open what asks the realm for tokens."""
-    assertions = Assertions(
-        load_assertion_key(settings.assertion_dir),
+    assertion = assertions_from(
+        settings.assertion_dir,
         issuer=settings.assertion_issuer,
         audience=settings.realm_issuer,
         clock=reader.server_time,
@@ -181,7 +181,7 @@ def open_signer(
         keycloak_access(settings, settings.keycloak_tokens_id, settings.keycloak_tokens_secret),
         issuer=settings.issuer,
         realm_issuer=settings.realm_issuer,
-        assertion=assertions.about,
+        assertion=assertion,
         link=KeycloakLinks(writer).mend,
         alert=alert,
         breaker=Breaker("Keycloak"),

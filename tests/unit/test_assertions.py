@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
-from keystile.adapters.signing.assertions import Assertions, load_assertion_key, make_assertion_key, public_pem
+from keystile.adapters.signing.assertions import (
+    Assertions,
+    assertions_from,
+    load_assertion_key,
+    make_assertion_key,
+    public_pem,
+)
 from keystile.adapters.signing.files import load_all
 from keystile.adapters.signing.issuer import LocalTokenIssuer
-from keystile.errors import ConfigurationError
+from keystile.errors import CannotTellError, ConfigurationError
 from keystile.settings import IssuerKind
 from keystile.wiring import check_files
 from unit.builders import ISSUER
@@ -64,6 +70,17 @@ def test_assertion_is_for_the_realm_and_one_request(tmp_path: Path) -> None:
     assert all(0 < claims["exp"] - claims["iat"] <= 60 for claims in read)
     assert read[0]["jti"] != read[1]["jti"]
     assert "PRIVATE" not in public_pem(key)
+
+
+def test_who_only_stops_keys_needs_no_assertion_key(tmp_path: Path) -> None:
+    """The key is asked for with the first assertion: until setup made it nobody can tell, and then it is read once."""
+    about = assertions_from(tmp_path / "assertions", issuer=ISSUER, audience=REALM, clock=time.time)
+    with pytest.raises(CannotTellError, match="keystile keycloak setup"):
+        about("owner-1")
+    key = make_assertion_key(tmp_path / "assertions")
+    kids = [jwt.get_unverified_header(about("owner-1"))["kid"]]
+    next((tmp_path / "assertions").iterdir()).unlink()
+    assert [*kids, jwt.get_unverified_header(about("owner-1"))["kid"]] == [key.kid, key.kid]
 
 
 def test_assertion_goes_by_the_realm_s_clock(tmp_path: Path) -> None:

@@ -134,9 +134,6 @@ async def _keycloak(settings: Settings) -> list[Finding]:
 async def _grant(
     settings: Settings, reader: KeycloakClient, writer: KeycloakClient, stack: AsyncExitStack
 ) -> list[Finding]:
-    try:
-        signer = open_signer(settings, reader, writer, lambda _: None, stack)
-    except KeystileError as error:
-        return [Finding(ok=False, what=str(error), fix="keystile keycloak setup")]
+    signer = open_signer(settings, reader, writer, lambda _: None, stack)
     ttl = settings.token_ttl.total_seconds()
     return await diagnose_grant(signer, writer, settings.mapped_audiences, settings.realm_scopes, ttl)

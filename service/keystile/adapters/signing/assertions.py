@@ -7,13 +7,14 @@ is a key of its own: Keycloak does not look at `typ`, and would take an access t
 from __future__ import annotations
 
 import secrets
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography.hazmat.primitives import serialization
 
 from keystile.adapters.signing.files import load, load_or_make
 from keystile.adapters.signing.jws import JwsSigner
-from keystile.errors import ConfigurationError
+from keystile.errors import CannotTellError, ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,25 @@ class Assertions:
                 "jti": secrets.token_hex(16),
             }
         )
+
+
+def assertions_from(directory: Path, *, issuer: str, audience: str, clock: Callable[[], float]) -> Callable[[str], str]:
+    """Return what makes assertions, with the key of *directory*, read when it is first needed.
+
+    Whoever only stops keys, on a machine without that folder, needs none: then it raises `CannotTellError`.
+    """
+
+    @cache
+    def opened() -> Assertions:
+        return Assertions(load_assertion_key(directory), issuer=issuer, audience=audience, clock=clock)
+
+    def about(subject: str) -> str:
+        try:
+            return opened().about(subject)
+        except ConfigurationError as error:
+            raise CannotTellError(str(error)) from error
+
+    return about
 
 
 def make_assertion_key(directory: Path) -> SigningKey:
