@@ -23,6 +23,7 @@ from keystile.authority.fallback import FallbackIndex
 from keystile.authority.flights import Flights
 from keystile.authority.follower import Follower
 from keystile.authority.freshness import Freshness
+from keystile.authority.handing import HandedOut
 from keystile.authority.heralding import Herald
 from keystile.authority.idle import IdleExpiry
 from keystile.authority.impersonation import Impersonation
@@ -43,6 +44,7 @@ from keystile.authority.polling import Poller
 from keystile.authority.proof import BcryptWorkers, Prover
 from keystile.authority.purging import Purger
 from keystile.authority.realm import RealmWatch
+from keystile.authority.realm_exchange import MOST_KEPT, RealmExchange
 from keystile.authority.reconciling import Reconciler
 from keystile.authority.registering import Registrar
 from keystile.authority.repeats import Repeats
@@ -80,11 +82,13 @@ if TYPE_CHECKING:
         Directory,
         Enrolment,
         FailureLimiter,
+        HandedTokens,
         IndexStore,
         Journal,
         Leases,
         NearVerdictCache,
         OwnerEvents,
+        RealmSigner,
         RealmTokens,
         RecentEvents,
         SigningKeys,
@@ -101,7 +105,10 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """The adapters of one kind of store. *cache* of None: the process's own is all there is."""
+    """The adapters of one kind of store. *cache* of None: the process's own is all there is.
+
+    *signer*, *handed* and *link* are there where the realm signs JWTs.
+    """
 
     directory: Directory
     log: ChangeLog
@@ -124,6 +131,9 @@ class Backend:
     breakers: dict[str, Breaker] = field(default_factory=dict)
     refresh_realm: Callable[[], Awaitable[int]] | None = None
     realm_tokens: RealmTokens | None = None
+    signer: RealmSigner | None = None
+    handed: HandedTokens | None = None
+    link: Callable[[str], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +283,7 @@ class Assembly:
         )
         self._verifier = self._make_verifier(peppers)
         stack.push_async_callback(self._chores.finish)
+        self._handed = self._make_handed()
 
     async def listen(self) -> None:
         """Hear the log and read the realm once before anything is answered; what is out of reach comes later."""
@@ -326,6 +337,8 @@ class Assembly:
             self._spawn("stops", lambda: self._stops.keep_writing(self._memory))
         if self._realm is not None:
             self._spawn("realm", self._realm.run)
+        if self._handed is not None:
+            self._spawn("tokens of the realm", self._handed.run)
         herald = Herald(leases=backend.leases, idle=IdleExpiry(backend.usage), auditor=self._auditor, clock=now)
         rounds = Rounds(backend.directory, backend.leases, (self._purger, herald), ticks=time.monotonic)
         self._spawn("rounds", rounds.run)
@@ -333,7 +346,7 @@ class Assembly:
     def deployment(self) -> Deployment:
         """Return what the edges use."""
         jwts = self._make_jwts()
-        exchange = Exchange(self._tokens, now, self._settings.token_ttl, self._auditor)
+        exchange = self._make_exchange()
         lifecycle = Lifecycle(
             directory=self._backend.directory,
             follower=self._follower,
@@ -344,6 +357,7 @@ class Assembly:
             rules=self._rules,
             clock=now,
             max_keys_per_owner=self._settings.max_keys_per_owner,
+            link=self._backend.link,
         )
         alterations = Alterations(lifecycle=lifecycle, memory=self._memory)
         registrar = Registrar(lifecycle=lifecycle, ids=self._client_ids, leases=self._backend.leases)
@@ -408,6 +422,34 @@ class Assembly:
             memory=self._memory,
             followed=self._backend.events is not None,
             breakers=self._backend.breakers,
+        )
+
+    def _make_handed(self) -> HandedOut | None:
+        backend = self._backend
+        if backend.signer is None or backend.handed is None:
+            return None
+        ttl = self._settings.token_ttl
+        handed = HandedOut(
+            backend.handed, backend.signer, backend.leases, self._memory, clock=now, ticks=time.monotonic, ttl=ttl
+        )
+        self._stack.push_async_callback(handed.finish)
+        return handed
+
+    def _make_exchange(self) -> Exchange:
+        ttl = self._settings.token_ttl
+        if self._backend.signer is None or self._handed is None:
+            return Exchange(self._tokens, now, ttl, self._auditor)
+        return RealmExchange(
+            self._tokens,
+            now,
+            ttl,
+            signer=self._backend.signer,
+            handed=self._handed,
+            memory=self._memory,
+            auditor=self._auditor,
+            lane=Lane(running=16, waiting=1_000, per_caller=500),
+            kept=TTLCache(MOST_KEPT, ttl.total_seconds(), timer=time.monotonic),
+            flights=Flights(),
         )
 
     def _make_jwts(self) -> JwtVerifier:

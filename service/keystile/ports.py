@@ -295,6 +295,63 @@ class SigningNotes(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SignedToken:
+    """A token that the realm signed. Moments are epoch seconds by its own clock: it decides how long a token lives."""
+
+    text: str = field(repr=False)
+    issued_at: float
+    expires_at: float
+
+
+class RealmSigner(Protocol):
+    """Asks the realm for tokens of its owners, and takes them back.
+
+    Trusted for whom it signs; a token that says anything else than what was asked for is never returned.
+    """
+
+    async def sign(self, owner_id: str, audience: str, scopes: tuple[str, ...]) -> SignedToken:
+        """Return a token for exactly that audience and those scopes.
+
+        Raises `KeyRefusedError` (without a key's name) where the realm has no such audience or scope, or the owner may
+        not have it; `CannotTellError` while it is out of reach, or not set up, which is an alert too.
+        """
+        ...
+
+    async def revoke(self, token: str) -> None:
+        """Make a token inactive at the realm (RFC 7009); again changes nothing. Raises `CannotTellError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedToken:
+    """A token that was handed out for a key of generation *gen*; it ends at *expires_at* (epoch seconds)."""
+
+    text: str = field(repr=False)
+    gen: int
+    expires_at: float
+
+
+class HandedTokens(Protocol):
+    """The tokens of the realm that were handed out for each key, until they end: so that a revoke finds them.
+
+    Not trusted: whoever can write to it can hide tokens from a revoke, until they end by themselves, and read none.
+    Every method raises `CannotTellError` when out of reach.
+    """
+
+    async def add(self, key_id: str, token: HandedToken, now: float) -> bool:
+        """Keep *token*; False if as many of that key live already as are kept. The same one again changes nothing."""
+        ...
+
+    async def of(self, key_id: str, now: float) -> tuple[HandedToken, ...]:
+        """Return those of that key that have not ended by *now* (epoch seconds)."""
+        ...
+
+    async def remove(self, key_id: str, tokens: Sequence[HandedToken]) -> None:
+        """Forget these."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RealmUser:
     """Whom a realm's access token names. *roles* are those of the client `keystile`, *issued_at* epoch seconds."""

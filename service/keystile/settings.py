@@ -23,11 +23,13 @@ from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.owner_claims import OwnerClaims, parse_owner_claims
 from keystile.peppers import Peppers
+from keystile.policy import RESERVED_SCOPES
+from keystile.realm_scopes import LONGEST_NAME, audience_scope, may_be_asked
 from keystile.resource_servers import parse_resource_servers
 from keystile.restrictions import parse_tenant_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pydantic_settings import PydanticBaseSettingsSource
 
@@ -44,6 +46,13 @@ class Store(StrEnum):
     """Where owners and key records live."""
 
     EMBEDDED = "embedded"
+    KEYCLOAK = "keycloak"
+
+
+class IssuerKind(StrEnum):
+    """Who signs the JWTs that keys give."""
+
+    LOCAL = "local"
     KEYCLOAK = "keycloak"
 
 
@@ -86,7 +95,9 @@ class Settings(BaseSettings):
         timedelta(seconds=1), description="from SIGTERM, seen in `/readyz`, to the end of accepting"
     )
     issuer: str = Field("", description="public base URL, with a path; default `http://127.0.0.1:{port}/sts`")
-    issuer_kind: Literal["local"] = Field("local", description="who signs JWTs: `local` is all there is yet")
+    issuer_kind: IssuerKind = Field(
+        IssuerKind.LOCAL, description="who signs JWTs: `local` (Keystile) or `keycloak` (the realm)"
+    )
     default_audience: str = Field("", description="`aud` where none is asked; default `{issuer}/default`")
     audiences: Words = Field((), description="audiences that keys may list; unset: any absolute URI")
     scopes: Words = Field(
@@ -139,7 +150,7 @@ class Settings(BaseSettings):
     keycloak_reader_secret: SecretStr | None = Field(None, description="its secret")
     keycloak_writer_id: str = Field("keystile-writer", description="client that writes")
     keycloak_writer_secret: SecretStr | None = Field(None, description="its secret")
-    keycloak_tokens_id: str = Field("keystile-tokens", description="client for Keycloak-signed tokens (later)")
+    keycloak_tokens_id: str = Field("keystile-tokens", description="client that asks for Keycloak-signed tokens")
     keycloak_tokens_secret: SecretStr | None = Field(None, description="its secret")
     realm_issuer: str = Field(
         "", description="`iss` of the realm's tokens; default `{keycloak url}/realms/{keycloak realm}`"
@@ -175,6 +186,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check(self) -> Settings:
         faults = [*self._issuer_faults(), *self._keycloak_faults(), *self._key_faults(), *self._other_faults()]
+        faults += self._realm_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -210,6 +222,37 @@ class Settings(BaseSettings):
         """The roles of clients that the reader has to see: scopes need them, or JWTs tell them."""
         told = (role for role in self.claim_roles if ":" in role)
         return tuple(dict.fromkeys((*client_roles(self.catalogue), *told)))
+
+    @property
+    def realm_signs(self) -> bool:
+        """Whether keys give tokens of the realm."""
+        return self.issuer_kind is IssuerKind.KEYCLOAK
+
+    @property
+    def assertion_issuer(self) -> str:
+        """The `iss` of the assertions by which the realm is asked for tokens: nobody's but theirs."""
+        return f"{self.issuer}/assertions"
+
+    @property
+    def assertion_dir(self) -> Path:
+        """The folder of the key that signs assertions: beside our signing keys, and none of them."""
+        return self.signing_dir / "assertions"
+
+    @property
+    def mapped_audiences(self) -> tuple[str, ...]:
+        """The audiences that set-up makes the realm know."""
+        wanted = dict.fromkeys((self.default_audience, *self.audiences))
+        return tuple(audience for audience in wanted if len(audience_scope(audience)) <= LONGEST_NAME)
+
+    @property
+    def realm_scopes(self) -> tuple[str, ...]:
+        """The scopes that set-up makes the realm know: reserved ones are for our own JWTs alone."""
+        return tuple(filter(may_be_asked, self.catalogue))
+
+    @property
+    def jwks_uri(self) -> str:
+        """Where the keys are that verify what we give."""
+        return f"{self.realm_issuer}/protocol/openid-connect/certs" if self.realm_signs else f"{self.issuer}/jwks.json"
 
     @property
     def api_audience(self) -> str:
@@ -263,6 +306,34 @@ class Settings(BaseSettings):
         faults += self._plain_faults("KEYSTILE_KEYCLOAK_URL", self.keycloak_url, "http")
         faults += self._plain_faults("KEYSTILE_REDIS_URL", _secret(self.redis_url), "redis", "redis+sentinel")
         return faults
+
+    def _realm_faults(self) -> list[str]:
+        """Return what the realm could not sign as it would have to."""
+        if not self.realm_signs:
+            return []
+        if self.store is not Store.KEYCLOAK:
+            return ["KEYSTILE_ISSUER_KIND=keycloak needs KEYSTILE_STORE=keycloak"]
+        needed = {"TOKENS_SECRET": self.keycloak_tokens_secret, "WRITER_SECRET": self.keycloak_writer_secret}
+        faults = [
+            f"KEYSTILE_KEYCLOAK_{name} is needed with KEYSTILE_ISSUER_KIND=keycloak"
+            for name, value in needed.items()
+            if not value
+        ]
+        if self.accept_test_keys:
+            faults.append("KEYSTILE_ACCEPT_TEST_KEYS: a token of the realm cannot say that it stands for a test key")
+        faults += [
+            f"KEYSTILE_SCOPES: {scope!r} has a meaning of its own in Keycloak"
+            for scope in self._catalogue_or_nothing()
+            if scope not in RESERVED_SCOPES and not may_be_asked(scope)
+        ]
+        too_long = {self.default_audience, *self.audiences} - set(self.mapped_audiences)
+        return faults + [f"KEYSTILE_AUDIENCES: {each} is too long for Keycloak" for each in sorted(too_long)]
+
+    def _catalogue_or_nothing(self) -> Iterable[str]:
+        try:
+            return self.catalogue
+        except KeystileError:  # told by `_key_faults`
+            return ()
 
     def _plain_faults(self, name: str, url: str, *plain: str) -> list[str]:
         parts = urlsplit(url)

@@ -17,12 +17,15 @@ from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.directory import KeycloakDirectory
 from keystile.adapters.keycloak.enrolment import KeycloakEnrolment
 from keystile.adapters.keycloak.events import KeycloakEvents
+from keystile.adapters.keycloak.issuer import KeycloakTokenIssuer
+from keystile.adapters.keycloak.links import KeycloakLinks
 from keystile.adapters.keycloak.realm_tokens import KeycloakRealmTokens
 from keystile.adapters.memory.cache import InProcessVerdictCache
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.redis.allowances import RedisAllowances
 from keystile.adapters.redis.cache import RedisVerdictCache
 from keystile.adapters.redis.events import RedisRecentEvents
+from keystile.adapters.redis.handed import RedisHandedTokens
 from keystile.adapters.redis.index import RedisIndexStore
 from keystile.adapters.redis.leases import RedisLeases
 from keystile.adapters.redis.limiter import RedisFailureLimiter
@@ -31,6 +34,7 @@ from keystile.adapters.redis.log import RedisChangeLog
 from keystile.adapters.redis.signing_notes import RedisSigningNotes
 from keystile.adapters.redis.usage import RedisUsageStore
 from keystile.adapters.secret_files import read_or_make
+from keystile.adapters.signing.assertions import assertions_from, load_assertion_key
 from keystile.adapters.signing.folder import SigningKeyFolder
 from keystile.adapters.sqlite.allowances import SqliteAllowances
 from keystile.adapters.sqlite.database import SqliteDatabase
@@ -52,7 +56,7 @@ from keystile.peppers import Peppers, new_pepper
 from keystile.settings import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from pydantic import SecretStr
 
@@ -75,6 +79,8 @@ def check_files(settings: Settings) -> None:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         load_peppers(settings)
         open_signing_keys(settings)
+        if settings.realm_signs:
+            load_assertion_key(settings.assertion_dir)
         JsonLinesAuditLog(settings.audit_log).close()
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
@@ -144,6 +150,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
     stack.push_async_callback(directory.close)
     signing = open_signing_keys(settings)
     near_limiter = InProcessFailureLimiter(failures=settings.failures_per_minute)
+    signer = open_signer(settings, reader, writer, auditor.alert, stack) if settings.realm_signs else None
     return Backend(
         directory=directory,
         log=RedisChangeLog(link, peppers, retention=LOG_RETENTION),
@@ -160,9 +167,12 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         ),
         allowances=RedisAllowances(link),
         near=_near(settings),
-        tokens=signing.issuer,
+        tokens=signing.issuer if signer is None else signer,
         signing=signing,
         signing_notes=RedisSigningNotes(link, peppers),
+        signer=signer,
+        handed=None if signer is None else RedisHandedTokens(link, peppers),
+        link=None if signer is None else KeycloakLinks(writer).ensure,
         usage=RedisUsageStore(link, peppers),
         recent=RedisRecentEvents(link, peppers, on_tampering=auditor.alert),
         cache=RedisVerdictCache(link, peppers, settings.cache_ttl + settings.stale_ttl, on_tampering=auditor.alert),
@@ -177,6 +187,33 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
             reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients, servers=settings.introspecting
         ),
     )
+
+
+def open_signer(
+    settings: Settings,
+    reader: KeycloakClient,
+    writer: KeycloakClient,
+    alert: Callable[[str], None],
+    stack: AsyncExitStack,
+) -> KeycloakTokenIssuer:
+    """Open what asks the realm for tokens."""
+    assertion = assertions_from(
+        settings.assertion_dir,
+        issuer=settings.assertion_issuer,
+        audience=settings.realm_issuer,
+        clock=reader.server_time,
+    )
+    signer = KeycloakTokenIssuer(
+        keycloak_access(settings, settings.keycloak_tokens_id, settings.keycloak_tokens_secret),
+        issuer=settings.issuer,
+        realm_issuer=settings.realm_issuer,
+        assertion=assertion,
+        link=KeycloakLinks(writer).mend,
+        alert=alert,
+        breaker=Breaker("Keycloak"),
+    )
+    stack.push_async_callback(signer.close)
+    return signer
 
 
 def _journal(settings: Settings, peppers: Peppers, auditor: Auditor) -> FileJournal:

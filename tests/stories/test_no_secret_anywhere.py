@@ -27,7 +27,7 @@ def test_no_issued_key_is_found_in_logs_redis_or_keycloak(world: KeycloakWorld) 
     world.exchange(wrong, resource="https://not.allowed/")
     world.verify(wrong["api_key"][:-1] + "~")
     assert len(world.ledger) >= 1
-    found = [place for place, text in _places(world) if any(_secret(key) in text for key in world.ledger)]
+    found = [place for place, text in places(world) if any(_secret(key) in text for key in world.ledger)]
     assert found == []
 
 
@@ -51,7 +51,8 @@ def _secret(key: str) -> str:
     return key[-38:] if len(key) == 63 else key[-43:]
 
 
-def _places(world: KeycloakWorld) -> Iterator[tuple[str, str]]:
+def places(world: KeycloakWorld) -> Iterator[tuple[str, str]]:
+    """Return everything that is written anywhere, by the place it stands in."""
     yield from _files(world.folder)
     yield from _files(world.keycloak.log_path.parent)
     yield from _redis(world)

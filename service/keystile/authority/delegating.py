@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keystile.authority.exchange import Minted
 from keystile.claims import Grant
 from keystile.delegation import Actor, act_claim
-from keystile.errors import KeyRefusedError, Reason
+from keystile.errors import KeyRefusedError, Reason, RequestError
 from keystile.policy import RESERVED_SCOPES, audience_is_allowed, held_scopes
 
 if TYPE_CHECKING:
@@ -121,6 +121,10 @@ class Delegating:
         return frozenset(names - {context.rules.default_audience, context.rules.api_audience})
 
     async def _mint(self, proof: Proof, acting: Proof | None, granted: Grant, context: RequestContext) -> Minted:
+        if acting is None and proof.claims is None:  # a key for itself, as by client_credentials
+            return await self.exchange.mint(proof.verdict, context)
+        if not self.exchange.names_actors:
+            raise RequestError("invalid_request", "tokens of this realm name no actor, and come from keys alone")
         verdict = replace(proof.verdict, record=replace(proof.verdict.record, gen=proof.gen))
         claims = self.exchange.claims(verdict, granted, context)
         now = claims["iat"]

@@ -43,6 +43,11 @@ class Exchange:
     ttl: timedelta
     auditor: Auditor | None = None
 
+    @property
+    def names_actors(self) -> bool:
+        """Tell whether its JWTs can say who acts for whom."""
+        return True
+
     async def mint(self, verdict: Verdict, context: RequestContext) -> Minted:
         """Return a fresh JWT. Raises `CannotTellError` where its signer is out of reach.
 

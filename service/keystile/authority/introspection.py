@@ -130,10 +130,11 @@ class Introspection:
             raise KeyRefusedError(Reason.AUDIENCE_DENIED, key_id=record.key_id, owner=owner.username)
         asked = replace(context, audience=audience)
         claims = self.exchange.claims(verdict, grant(record, owner, asked), asked)
-        jwt = await self.exchange.sign(claims, verdict, asked) if phantom else None
-        if jwt is None:
-            del claims["jti"]  # there is no such JWT
-        return verdict, Active(owner.username, claims, jwt)
+        del claims["jti"]  # there is no such JWT
+        if not phantom:
+            return verdict, Active(owner.username, claims)
+        minted = await self.exchange.mint(verdict, asked)
+        return verdict, Active(owner.username, {**claims, "exp": claims["iat"] + minted.expires_in}, minted.token)
 
     async def _spent(self, payer: RequestContext) -> int:
         return await self.verifier.limiter.wait(payer.address)

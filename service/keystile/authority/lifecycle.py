@@ -13,6 +13,7 @@ from keystile.claims import check_claims
 from keystile.delegation import check_delegation
 from keystile.errors import (
     CannotTellError,
+    ChangeRefusedError,
     KeyUnknownError,
     OwnerUnknownError,
     PolicyRefusedError,
@@ -26,7 +27,7 @@ from keystile.ports import AuditEvent
 from keystile.records import KeyRecord, RevocationReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from keystile.authority.auditing import Auditor
@@ -67,7 +68,10 @@ class IssuedKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Lifecycle:
-    """Changes keys in the directory and says so in the change log."""
+    """Changes keys in the directory and says so in the change log.
+
+    *link* makes an owner known to whoever signs in its name; None where that is nobody but ourselves.
+    """
 
     directory: Directory
     follower: Follower
@@ -78,6 +82,7 @@ class Lifecycle:
     rules: Rules
     clock: Clock
     max_keys_per_owner: int
+    link: Callable[[str], Awaitable[None]] | None = None
 
     async def issue(self, request: KeyRequest) -> IssuedKey:
         """Issue a key, or raise a `ChangeRefusedError`; nothing is kept unless it is all kept.
@@ -108,6 +113,7 @@ class Lifecycle:
         """Write the record of a new key, say so, audit it, and return the owner as stored."""
         updated = await self.directory.update(owner.id, lambda current: self._with_new(current, record, request.tag))
         await self._say_issued(record, updated)
+        await self._link(updated)
         named = {} if record.public_key is None else {"fingerprint": record.public_key.fingerprint}
         self.audit("key_issued", updated, record, request.issued_by, name=record.name, **named)
         return updated
@@ -184,6 +190,15 @@ class Lifecycle:
             await self.follower.announce(change)
         except CannotTellError as error:  # only a refusal remembered for a minute could stand against the key
             _log.warning("a new key could not be announced", key_id=record.key_id, why=str(error))
+
+    async def _link(self, owner: Owner) -> None:
+        """Link the owner where the realm signs its tokens."""
+        if self.link is None:
+            return
+        try:
+            await self.link(owner.id)
+        except (CannotTellError, ChangeRefusedError) as error:  # the first exchange mends it
+            _log.warning("an owner could not be linked", owner=owner.username, why=str(error))
 
     def audit(self, event: str, owner: Owner, record: KeyRecord, by: str, **detail: Any) -> None:  # noqa: ANN401 - JSON
         """Audit that a key was issued or changed."""

@@ -125,6 +125,10 @@ class ChangeMemory:
         """Return the deaths and suspensions that were said while the directory could not be written."""
         return tuple(kill for kill in self._all_kills() if kill.pending)
 
+    def kills(self) -> tuple[Change, ...]:
+        """Return every kill that is remembered, those that are still to come too."""
+        return self._all_kills()
+
     def said(self, change: Change, position: Position) -> None:
         """Take in a change this process appended itself, before it is heard."""
         if position.incarnation == self._heard.incarnation:

@@ -11,6 +11,7 @@ from keystile.adapters.journal import FileJournal
 from keystile.adapters.keycloak.client import KeycloakClient
 from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.adapters.keycloak.diagnosis import diagnose as diagnose_keycloak
+from keystile.adapters.keycloak.grant_diagnosis import diagnose_grant
 from keystile.adapters.redis.durability import check_durability
 from keystile.adapters.redis.link import RedisLink
 from keystile.authority.breaker import Breaker
@@ -20,7 +21,7 @@ from keystile.cli.reconcile import reconcile as put_right
 from keystile.cli.signing_findings import findings as signing_findings
 from keystile.errors import KeystileError
 from keystile.settings import Store
-from keystile.wiring import keycloak_access, load_peppers, open_deployment
+from keystile.wiring import keycloak_access, load_peppers, open_deployment, open_signer
 
 if TYPE_CHECKING:
     from keystile.settings import Settings
@@ -122,9 +123,18 @@ async def _keycloak(settings: Settings) -> list[Finding]:
             stack.push_async_callback(client.close)
             opened.append(client)
         reader, writer, tokens = opened
-        return await diagnose_keycloak(
+        findings = await diagnose_keycloak(
             reader,
             writer,
             tokens if settings.keycloak_tokens_secret else None,
             older_keys=settings.older_keys,
         )
+        return findings + (await _grant(settings, reader, writer, stack) if settings.realm_signs else [])
+
+
+async def _grant(
+    settings: Settings, reader: KeycloakClient, writer: KeycloakClient, stack: AsyncExitStack
+) -> list[Finding]:
+    signer = open_signer(settings, reader, writer, lambda _: None, stack)
+    ttl = settings.token_ttl.total_seconds()
+    return await diagnose_grant(signer, writer, settings.mapped_audiences, settings.realm_scopes, ttl)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from keystile.adapters.keycloak.access import AdminAccess, Credentials
 from keystile.adapters.keycloak.setup import setup as set_up
-from keystile.adapters.keycloak.wanted import WantedRealm
+from keystile.adapters.keycloak.wanted import WantedGrant, WantedRealm
+from keystile.adapters.signing.assertions import make_assertion_key, public_pem
 from keystile.errors import ConfigurationError
+from keystile.settings import Store
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 
 def set_up_realm(settings: Settings, *, create_realm: bool) -> list[str]:
     """Make the realm as the settings want it; return what was changed, a line each."""
+    wanted, told = wanted_realm(settings, create_realm=create_realm)
+    return told + asyncio.run(set_up(_admin(settings), wanted))
+
+
+def wanted_realm(settings: Settings, *, create_realm: bool) -> tuple[WantedRealm, list[str]]:
+    """Return what the realm shall be, and what is to be said of what it cannot be."""
+    grant, told = _grant(settings)
     wanted = WantedRealm(
         realm=settings.keycloak_realm,
         reader=_client("READER", settings.keycloak_reader_id, settings.keycloak_reader_secret),
@@ -28,8 +37,33 @@ def set_up_realm(settings: Settings, *, create_realm: bool) -> list[str]:
         older_keys=settings.older_keys,
         api_clients=tuple(dict.fromkeys((*settings.api_clients, *settings.introspecting))),
         marked=settings.marked_roles,
+        grant=grant,
     )
-    return asyncio.run(set_up(_admin(settings), wanted))
+    return wanted, told
+
+
+def _grant(settings: Settings) -> tuple[WantedGrant | None, list[str]]:
+    """Return how the realm is to be asked for tokens, and what is to be said of the key for that.
+
+    The key is made if there is none: whoever signs now, `KEYSTILE_ISSUER_KIND` is then free to be changed. One who sets
+    up from elsewhere, without the settings or the data folder of the servers, may have to leave that out.
+    """
+    if settings.store is not Store.KEYCLOAK:
+        return None, []
+    try:
+        key = make_assertion_key(settings.assertion_dir)
+    except OSError as error:
+        if settings.realm_signs:
+            raise ConfigurationError(f"the assertion key cannot be made: {error.filename}: {error.strerror}") from error
+        return None, [f"WARNING, not changed: no assertion key can be made in {settings.assertion_dir}"]
+    return WantedGrant(
+        issuer=settings.assertion_issuer,
+        public_key=public_pem(key),
+        key_id=key.kid,
+        token_ttl=int(settings.token_ttl.total_seconds()),
+        audiences=settings.mapped_audiences,
+        scopes=settings.realm_scopes,
+    ), []
 
 
 def _client(role: str, client_id: str, secret: SecretStr | None) -> Credentials:

@@ -32,7 +32,8 @@ def create_app(deployment: Deployment, doors: Doors) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 16_384
     path = deployment.settings.issuer_path
-    described = metadata(deployment.settings.issuer, doors.token.grants, deployment.settings.catalogue)
+    settings = deployment.settings
+    described = metadata(settings.issuer, doors.token.grants, settings.catalogue, settings.jwks_uri)
     app.extensions["deployment"], app.extensions["doors"], app.extensions["metadata"] = deployment, doors, described
     app.add_url_rule(f"{path}/jwks.json", view_func=jwks)
     app.add_url_rule(f"{path}/authorize", view_func=authorize, methods=["GET", "POST"])

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 _BY_SECRET = ["client_secret_basic", "client_secret_post"]
 
 
-def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str]) -> dict[str, Any]:
-    """Return the metadata document: it lists what exists, and nothing else."""
+def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str], jwks_uri: str) -> dict[str, Any]:
+    """Return the metadata document: it lists what exists, and nothing else. *jwks_uri* verifies what we give."""
     document: dict[str, Any] = {
         "issuer": issuer,
         "token_endpoint": f"{issuer}/token",
-        "jwks_uri": f"{issuer}/jwks.json",
+        "jwks_uri": jwks_uri,
         "authorization_endpoint": f"{issuer}/authorize",  # MCP clients refuse metadata without one
         "response_types_supported": ["code"],
         "grant_types_supported": list(grant_types),

@@ -12,6 +12,7 @@ from keycloak.exceptions import KeycloakGetError, raise_error_from_response
 from keystile.adapters.keycloak.alerts import Alerts
 from keystile.adapters.keycloak.connection import MendedConnection
 from keystile.adapters.keycloak.failures import CredentialsRefusedError, NothingDoneError, RoleMissingError, meaning_of
+from keystile.adapters.keycloak.wanted import IDENTITY_PROVIDER
 from keystile.authority.breaker import Breaker
 from keystile.errors import CannotTellError, ChangeRefusedError, OwnerUnknownError
 
@@ -101,6 +102,15 @@ class KeycloakClient:
         given = await self._ask("manage-users", self._admin.a_get_realm_roles_of_user, _segment(user_id))
         if given:
             await self._ask("manage-users", self._admin.a_delete_realm_roles_of_user, _segment(user_id), given)
+
+    async def link(self, user_id: str) -> None:
+        """Link that user, under its own id, to our identity provider; raises what `put_user` does."""
+        method = self._admin.a_add_user_social_login
+        await self._ask("manage-users", method, _segment(user_id), IDENTITY_PROVIDER, user_id, user_id)
+
+    async def unlink(self, user_id: str) -> None:
+        """End that user's link to our identity provider; raises `OwnerUnknownError`."""
+        await self._ask("manage-users", self._admin.a_delete_user_social_login, _segment(user_id), IDENTITY_PROVIDER)
 
     async def profile(self) -> Representation:
         """Return the realm's user profile: which attributes are declared, and what becomes of others."""

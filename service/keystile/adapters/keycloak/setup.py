@@ -13,6 +13,7 @@ from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, OURS, attribu
 from keystile.adapters.keycloak.clients import ensure_api_client, ensure_service_client, service_account
 from keystile.adapters.keycloak.events import USER_EVENTS, events_are_kept
 from keystile.adapters.keycloak.failures import own_words
+from keystile.adapters.keycloak.grant_setup import ensure_grant
 from keystile.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ async def setup(admin: AdminAccess, wanted: WantedRealm) -> list[str]:
         lines += await ensure_service_client(keycloak, wanted.writer, want.WRITER_ROLES, full_scope=True)
         # Full scope would put the owner's right to manage the account into every token made for a key.
         lines += await ensure_service_client(keycloak, wanted.tokens, want.TOKENS_ROLES, full_scope=False)
+        if wanted.grant is not None:
+            lines += await ensure_grant(keycloak, wanted.tokens.id, wanted.grant)
         lines += await ensure_api_client(keycloak, want.API_CLIENT, want.API_ROLES)
         lines += await ensure_api_scope(keycloak, wanted.api_clients)
         lines += await ensure_marks(keycloak, wanted.marked, wanted.reader.id)

@@ -23,6 +23,7 @@ API_ROLES = {
     "tenant-admin": "May manage the API keys of the owner's own tenant.",
 }
 API_SCOPE = "keystile"
+IDENTITY_PROVIDER = "keystile"
 MANAGEMENT = "realm-management"
 MARKED = f"{API_CLIENT}:marks"  # a realm role of the reader: it can see marks
 ADMIN_EVENTS_TTL = 3 * 86_400  # seconds
@@ -35,11 +36,26 @@ _LENGTHS = {RECORDS: MAX_TEXT, LOOKUPS: PADDED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WantedGrant:
+    """How tokens for keys are asked for: by assertions of *issuer*, signed by the key of that public half and id.
+
+    Tokens live for *token_ttl* seconds; *audiences* and *scopes* are what they may have.
+    """
+
+    issuer: str
+    public_key: str
+    key_id: str
+    token_ttl: int
+    audiences: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WantedRealm:
     """A realm to set up, and the clients it shall have. *older_keys*: it may hold keys of the older form.
 
     *api_clients*: the clients whose tokens are for Keystile too. *marked*: roles of other clients, `client:role`,
-    that scopes depend on.
+    that scopes depend on. *grant* is None where the realm signs nothing for keys.
     """
 
     realm: str
@@ -50,6 +66,7 @@ class WantedRealm:
     older_keys: bool = False
     api_clients: tuple[str, ...] = ()
     marked: tuple[str, ...] = ()
+    grant: WantedGrant | None = None
 
 
 def marks(marked: Iterable[str]) -> dict[tuple[str, str], str]:
