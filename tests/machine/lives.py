@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-_ROOMY = 30  # projects that always fit into a record beside all else
+_ROOMY = 30  # audiences that always fit into a record beside all else
 _MANY = [74, 75, 76, 77, 78, 79, 80, 82, 84]  # about as many as a record holds, and more
 _LATEST, _LIVE = 6, 10  # of 12 choices of a key: see `KeyLives._key`
 places = st.integers(0, 1)
@@ -38,12 +38,12 @@ scope_sets = st.frozensets(st.sampled_from(["read", "write", "run"]))
 lives = st.sampled_from([*[inf] * 4, 90_000.0, 600.0, 100.0, 2.5])  # seconds until a key expires
 _LONG = 86_400.0  # seconds
 graces = st.sampled_from([60.0, 400.0, _LONG, 1.0])  # seconds
-_FIELDS = {"scopes": "scopes", "projects": "projects", "tokens": "max_tokens_per_request"}
+_FIELDS = {"scopes": "scopes", "audiences": "audiences", "tokens": "max_tokens_per_request"}
 changes = st.fixed_dictionaries(
     {},
     optional={
         "scopes": scope_sets,
-        "projects": st.sampled_from([0, 1, 2, _ROOMY, *_MANY]),
+        "audiences": st.sampled_from([0, 1, 2, _ROOMY, *_MANY]),
         "tokens": st.sampled_from([inf, 0, 1, 2]),
         "name": st.sampled_from(["laptop", "desk", "Zoë's \U0001f511"]),
         "life": lives,
@@ -153,7 +153,7 @@ class KeyLives(RuleBasedStateMachine):
         altered = self._do(
             self._side(place).alterations.alter(key_id, _wanted(after, wanted), by="test"),
             allowed=self.model.is_live(key_id, now),
-            roomy=max(before.projects, after.projects) <= _ROOMY,
+            roomy=max(before.audiences, after.audiences) <= _ROOMY,
         )
         if altered is not None:
             self._check_stored(altered[1])
@@ -232,7 +232,7 @@ class KeyLives(RuleBasedStateMachine):
         rotated = self._do(
             self._side(place).alterations.rotate(key_id, grace=timedelta(seconds=grace), by="test"),
             allowed=self.model.is_live(key_id, now),
-            roomy=self.model.keys[key_id].projects <= _ROOMY,
+            roomy=self.model.keys[key_id].audiences <= _ROOMY,
         )
         if rotated is not None:
             self._check_stored(rotated.record)
@@ -304,7 +304,7 @@ def _wanted(after: Key, wanted: dict[str, Any]) -> Wanted:
 def _policy(key: Key) -> Policy:
     return Policy(
         scopes=tuple(sorted(key.scopes)),
-        projects=tuple(f"{number:046}" for number in range(key.projects)),
+        audiences=tuple(f"urn:{number:042}" for number in range(key.audiences)),
         max_tokens_per_request=None if key.tokens == inf else int(key.tokens),
     )
 

@@ -13,14 +13,14 @@ JWT_LIFE = 300
 
 @dataclass
 class Key:
-    """A key as it should be stored. *projects* is how many it is confined to, 0: none; *tokens*: at most, if any."""
+    """A key as it should be stored. *audiences* is how many it may ask for; *tokens*: at most, if any."""
 
     owner: str
     name: str
     scopes: frozenset[str]
     expires: float
     status: str = "active"
-    projects: int = 0
+    audiences: int = 0
     tokens: float = inf
 
 
@@ -110,7 +110,7 @@ class Model:
     def changed(self, key_id: str, wanted: Key) -> None:
         """Note what a key may do now: if that is less in any way than before, its JWTs are dead."""
         before = self.keys[key_id]
-        confined = wanted.projects and (not before.projects or wanted.projects < before.projects)
+        confined = wanted.audiences < before.audiences
         lost = before.scopes - wanted.scopes or wanted.tokens < before.tokens or wanted.expires < before.expires
         if confined or lost:
             self.kill_jwts(key_id)

@@ -299,11 +299,11 @@ async def test_a_key_whose_record_is_full_is_suspended_and_resumed(world: World)
 
 
 async def fill(world: World, issued: IssuedKey) -> None:
-    """Give a key a policy beside which there is room for no other character."""
-    await alter(world, issued, projects=("p",))
+    """Give a key a policy beside which there is room for no other character; a JWT carries none of it."""
+    await alter(world, issued, audiences=("u:a",))
     room = MAX_TEXT - REVOKE_RESERVE - len((await world.stored(issued)).to_text())
     most, last = divmod(room - 10, 103)  # of 100 letters each, quotes and comma; the last is never too short
-    await alter(world, issued, projects=("p", *["p" * 100] * most, "p" * (last + 7)))
+    await alter(world, issued, audiences=("u:a", *["u:" + "a" * 98] * most, "u:" + "a" * (last + 5)))
 
 
 @pytest.mark.parametrize("grace", [timedelta(seconds=-1), timedelta(days=31)])

@@ -140,7 +140,7 @@ async def test_a_key_is_no_name(world: World, field: str) -> None:
 async def test_too_large_a_key_asks_nothing_of_the_store(world: World) -> None:
     """The size is checked before an owner is changed."""
     with pytest.raises(RecordTooLargeError):
-        await world.issue(policy=Policy(projects=tuple(f"{number:0250}" for number in range(16))))
+        await world.issue(policy=Policy(audiences=tuple(f"urn:{number:0250}" for number in range(16))))
     owner = await world.store.owner_named("alice")
     assert owner is None or owner.records == ()
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 
+from keystile.authority.delegating import Delegating, PresentedToken
 from keystile.changes import Change
+from keystile.delegation import Actor
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, RequestError
 from keystile.restrictions import Policy
 from unit.builders import DEFAULT_AUDIENCE, NOW, asked, death_of, rules
@@ -185,9 +187,17 @@ async def test_a_tenant_s_default_is_not_dropped_either(realm: RealmWorld, here:
 
 async def test_test_keys_and_actors_are_refused(realm: RealmWorld, here: RealmProcess) -> None:
     """Neither can be said in a token of the realm."""
-    issued = await realm.issue()
+    agent = await realm.issue()
+    issued = await realm.issue(may_act=(agent.record.key_id,))
     with pytest.raises(RequestError):
-        await realm.mint(here, issued, actor="somebody")
+        await realm.mint(here, issued, actors=(Actor(agent.record.key_id, agent.owner.id, 1),))
+    subject, actor = (PresentedToken(each.key.reveal(), is_jwt=False) for each in (issued, agent))
+    verifier = here.process.verifier
+    delegating = Delegating(verifier=verifier, jwts=here.process.jwts, exchange=here.exchange)
+    with pytest.raises(RequestError):
+        await delegating.issue(subject, actor, asked())
+    _, minted = await delegating.issue(subject, None, asked())
+    assert minted.token == (await realm.mint(here, issued)).token, "a key for itself gets what it always gets"
     test_key = await realm.world.issue(environment="test")
     with pytest.raises(KeyRefusedError) as refused:
         await realm.mint(here, test_key)

@@ -58,7 +58,7 @@ async def test_other_bodies_are_invalid_requests(client: Client, content_type: s
         ("grant_type=client_credentials&scope=read&scope=write", "invalid_request"),
         ("grant_type=password", "unsupported_grant_type"),
         ("grant_type=Client_Credentials", "unsupported_grant_type"),
-        ("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange", "unsupported_grant_type"),
+        ("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer", "unsupported_grant_type"),
         ("grant_type=client_credentials&scope=%FF", "invalid_request"),
         ("&".join(f"a{number}=b" for number in range(60)), "invalid_request"),
         ("grant_type=client_credentials\u00e9", "invalid_request"),
