@@ -97,26 +97,24 @@ class KeyFormat:
 
         *name*: its cache name, where that is known already.
         """
+        read = self.read(presented, name)
+        if isinstance(read, ApiKey):
+            return read
+        raise KeyRefusedError(read)
+
+    def read(self, presented: str, name: bytes | None = None) -> ApiKey | Reason:
+        """Return what `parse` does, or why it would refuse: a flood of forged keys is told so at less cost."""
         if len(presented) > MAX_KEY_BYTES:
-            raise KeyRefusedError(Reason.MALFORMED)
+            return Reason.MALFORMED
         match = self._shape.fullmatch(presented)
         if match is None:
-            return self._parse_older(presented)
+            return self._read_older(presented)
         key_id, stamp = match[2], match[3]
         pepper_id = self._stamped_by(presented[:-_STAMP_LENGTH].encode(), stamp)
         if pepper_id is None and self._stamps is Stamps.ENFORCE:
-            raise KeyRefusedError(Reason.FORGED)
+            return Reason.FORGED
         name = name or self.name(presented.encode())
         return ApiKey(presented, _environment(match[1]), key_id, pepper_id, name, key_id)
-
-    def is_forged(self, presented: str) -> bool:
-        """Tell whether `parse` would call *presented* forged: of our shape, under a stamp that is not ours."""
-        match = self._shape.fullmatch(presented)
-        return (
-            match is not None
-            and self._stamps is Stamps.ENFORCE
-            and self._stamped_by(presented[:-_STAMP_LENGTH].encode(), match[3]) is None
-        )
 
     def generate(self, environment: Environment, key_id: str = "") -> ApiKey:
         """Return a fresh key: a 12-character id, a new one unless it is given, and a secret of 190 bits."""
@@ -133,10 +131,10 @@ class KeyFormat:
                 return pepper.id
         return None
 
-    def _parse_older(self, presented: str) -> ApiKey:
+    def _read_older(self, presented: str) -> ApiKey | Reason:
         match = _OLDER.fullmatch(presented) if self._older else None
         if match is None:
-            raise KeyRefusedError(Reason.MALFORMED)
+            return Reason.MALFORMED
         text = presented.encode()
         tag = self._peppers.current.tag.digest(text).hex()[:8]
         return ApiKey(presented, _environment(match[1]), None, None, self.name(text), tag)

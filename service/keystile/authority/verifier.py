@@ -70,14 +70,14 @@ class Verifier:
     ticks: Ticks
     flights: Flights[Verdict]
 
-    async def verify(self, presented: str, context: RequestContext, name: bytes | None = None) -> Verdict:
-        """Return the verdict on the *presented* key, or raise a `KeyRefusedError`. *name*: what `name` returns for it.
+    async def verify(self, presented: str, context: RequestContext, key: ApiKey | None = None) -> Verdict:
+        """Return the verdict on the *presented* key, or raise a `KeyRefusedError`. *key*: what it was read as already.
 
         The secret is proved before anything else about the record is looked at, and the request is counted last: one
         that is refused spends nothing. Raises `CannotTellError` where nobody can say, `TooManyFailuresError` where the
         address has spent its failures, and `LimitReachedError` where the key has spent a limit.
         """
-        name = name or self.name(presented)
+        name = self.name(presented) if key is None else key.name
         known = self.standing(name)
         try:
             if known is not None and not known.meters:  # nothing to wait for, and nothing to count
@@ -85,9 +85,9 @@ class Verifier:
                 self.auditor.accepted_again()
                 known.used(context.path)
                 return known.verdict
-            verdict = await self._judged(name, presented, context)
+            verdict = await self._judged(name, presented, context, key)
             if await self.count(verdict, context):
-                verdict = await self._judged(name, presented, context)  # that took a while
+                verdict = await self._judged(name, presented, context, key)  # that took a while
         except KeyRefusedError as refusal:
             self.auditor.refused(refusal, context)
             self.usage.refused(refusal)
@@ -207,7 +207,9 @@ class Verifier:
         """Return the cache name of what could be a key, None for what cannot be one."""
         return self.format.name(presented.encode()) if len(presented) <= MAX_KEY_BYTES and presented.isascii() else None
 
-    async def _judged(self, name: bytes | None, presented: str, context: RequestContext) -> Verdict:
+    async def _judged(
+        self, name: bytes | None, presented: str, context: RequestContext, key: ApiKey | None = None
+    ) -> Verdict:
         """Return the verdict on a key that may be used for this request, now."""
         known = self.standing(name)
         if known is not None:
@@ -215,7 +217,7 @@ class Verifier:
             return known.verdict
         verdict = self._kept(name)
         if verdict is None:
-            verdict = await self._prove(self.format.parse(presented, name), context)  # no I/O for a forged key
+            verdict = await self._prove(key or self.format.parse(presented, name), context)  # no I/O for a forged one
         self.judge(verdict, context)
         return verdict
 

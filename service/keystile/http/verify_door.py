@@ -11,7 +11,7 @@ from keystile.errors import KeystileError, Reason
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.credentials import bearer, credential_of, sole_bearer
 from keystile.http.doors import answer_to, limits_of, limits_told
-from keystile.keys import MAX_KEY_BYTES, looks_like_jwt
+from keystile.keys import MAX_KEY_BYTES, ApiKey, looks_like_jwt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,25 +51,27 @@ class VerifyDoor:
         """Answer one request; its body is never read."""
         presented = sole_bearer(scope["headers"])
         answer = None if presented is None else self._at_once(presented, scope)
-        if answer is None:
+        if not isinstance(answer, Answer):
             try:
                 credential = credential_of(scope) if presented is None else bearer(presented)
-                answer = _NO_CREDENTIAL if credential is None else await self._answer(scope, credential)
+                answer = _NO_CREDENTIAL if credential is None else await self._answer(scope, credential, answer)
             except KeystileError as error:
                 answer = answer_to(error, _REFUSED)
         await answer.send(send, head=scope["method"] == "HEAD")
 
-    def _at_once(self, presented: bytes, scope: Scope) -> Answer | None:
+    def _at_once(self, presented: bytes, scope: Scope) -> Answer | ApiKey | None:
         """Return the answer to a request that presents one bearer and asks nothing more, if no look-up is needed.
 
-        Every gateway asks like this. What `decide` would look at in such a request is nothing, so what it said of a key
-        that stands is what it would say now; and a forged key is thrown away before anything is made of it.
+        Else the key that was read, if it is one. Every gateway asks like this. What `decide` would look at in such a
+        request is nothing, so what it said of a key that stands is what it would say now; and a forged key is thrown
+        away before anything is made of it.
         """
         if len(presented) > MAX_KEY_BYTES:
             return None
-        known = self.verifier.standing(self.verifier.format.name(presented))
+        name = self.verifier.format.name(presented)
+        known = self.verifier.standing(name)
         if known is None:
-            return self._throw_away(presented, scope)
+            return self._read(presented, name, scope)
         if self.verifier.ticks() >= known.answer_until:
             return None
         meters = known.meters
@@ -79,18 +81,19 @@ class VerifyDoor:
         known.used(scope["path"])
         return _good(known.answer, limits_told(meters, self.verifier) if meters else ())
 
-    def _throw_away(self, presented: bytes, scope: Scope) -> Answer | None:
-        if not self.verifier.format.is_forged(presented.decode("latin-1")):
-            return None
-        self.verifier.auditor.thrown_away(Reason.FORGED, self.contexts.address(scope), _DOOR)
-        return _REFUSED
+    def _read(self, presented: bytes, name: bytes, scope: Scope) -> Answer | ApiKey | None:
+        read = self.verifier.format.read(presented.decode("latin-1"), name)
+        if read is Reason.FORGED:
+            self.verifier.auditor.thrown_away(Reason.FORGED, self.contexts.address(scope), _DOOR)
+            return _REFUSED
+        return read if isinstance(read, ApiKey) else None
 
-    async def _answer(self, scope: Scope, credential: Credential) -> Answer:
+    async def _answer(self, scope: Scope, credential: Credential, key: ApiKey | None) -> Answer:
         context = self.contexts.of(scope, _DOOR, client_id=credential.client_id, at_gateway=True)
         if looks_like_jwt(credential.text):
             return await self._pass_on(credential.text, context)
-        name = self.verifier.name(credential.text)
-        verdict = await self.verifier.verify(credential.text, context, name)
+        verdict = await self.verifier.verify(credential.text, context, key)
+        name = self.verifier.name(credential.text) if key is None else key.name
         known, limits = self.verifier.known(name), limits_of(verdict, self.verifier)
         if known is not None and known.verdict is verdict and self.verifier.ticks() < known.prepared_until:
             return _good(known.answer, limits)
