@@ -79,7 +79,8 @@ class Verdict:
     @classmethod
     def from_text(cls, text: bytes | str) -> Verdict:
         """Read what `to_text` wrote; raises ValueError, KeyError or TypeError on anything else."""
-        document, policy, owner, position, read_at, jwt, idles_at = json.loads(text if isinstance(text, str) else text.decode())
+        text = text if isinstance(text, str) else text.decode()
+        document, policy, owner, position, read_at, jwt, idles_at = json.loads(text)
         owner_id, username, enabled, not_before, roles, *told = owner
         return cls(
             record=KeyRecord.from_document(document, policy=Policy.from_text(policy)),
