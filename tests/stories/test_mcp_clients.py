@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 from mcp import Client
-from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
+from mcp.client.auth.extensions.client_credentials import (
+    ClientCredentialsOAuthProvider,
+    PrivateKeyJWTOAuthProvider,
+    SignedJWTParameters,
+)
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
@@ -90,6 +95,31 @@ async def test_the_sdk_calls_a_tool_with_a_key(
     """From 401 over the metadata of both servers to a JWT for exactly that resource, and a tool that answers."""
     key = issue(embedded, mcp_server)
     assert await add(mcp_server, provider(embedded, mcp_server, key, method)) == {"result": 42}
+
+
+async def test_the_sdk_calls_a_tool_with_a_signature(embedded: World, mcp_server: McpServer, tmp_path: Path) -> None:
+    """STANDARDS, private_key_jwt: the SDK signs for the issuer alone, and no secret is kept anywhere."""
+    private, public = tmp_path / "agent.pem", tmp_path / "agent.jwk"
+    made = embedded.cli("keypair", "new", "--private-key", str(private))
+    public.write_text(made.stdout)
+    allowed = ("--scope", SCOPE, "--audience", mcp_server.resource, "--json")
+    kept = embedded.cli(
+        "keys", "register", "--owner", "carol", "--name", "agent", "--public-key", str(public), *allowed
+    )
+    assert kept.returncode == 0, kept.stderr
+    key_id = json.loads(kept.stdout)["key_id"]
+    signing = SignedJWTParameters(
+        issuer=key_id, subject=key_id, signing_key=private.read_text(), signing_algorithm="EdDSA"
+    )
+    auth = PrivateKeyJWTOAuthProvider(
+        server_url=mcp_server.resource,
+        storage=Memory(),
+        client_id=key_id,
+        assertion_provider=signing.create_assertion_provider(),
+        scope=SCOPE,
+        issuer=embedded.issuer,
+    )
+    assert await add(mcp_server, auth) == {"result": 42}
 
 
 async def test_a_jwt_for_another_server_is_worth_nothing(embedded: World, mcp_server: McpServer) -> None:
