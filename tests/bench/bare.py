@@ -60,6 +60,21 @@ def token_app(key: bytes) -> App:
     return app
 
 
+def introspect_app(jwk: dict[str, Any]) -> App:
+    """Return an app that parses a form, verifies one ES256 signature, and answers with the claims."""
+    public = jwt.PyJWK(jwk)
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        form = dict(parse_qsl((await receive())["body"].decode()))
+        claims = jwt.decode(form["token"], public, ["ES256"], options={"verify_aud": False})
+        body = json.dumps({"active": True, **claims}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
 def redis_app(url: str, answer: dict[str, Any]) -> App:
     """Return an app that does one redis-py GET, by the key id, and sends the bytes Keystile answered."""
     client = Redis.from_url(url)
@@ -80,6 +95,8 @@ def create() -> App:
     wanted: dict[str, Any] = json.loads(Path(os.environ["BARE"]).read_text(encoding="utf-8"))
     if wanted["app"] == "verify":
         return verify_app(wanted["key"].encode(), wanted["answer"])
+    if wanted["app"] == "introspect":
+        return introspect_app(wanted["jwk"])
     if wanted["app"] == "redis":
         return redis_app(wanted["redis"], wanted["answer"])
     return token_app(wanted["key"].encode())

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _VERIFY = "/sts/verify"
 _TOKEN = "/sts/token"
+_INTROSPECT = "/sts/introspect"
 
 
 def get(path: str, **headers: str) -> bytes:
@@ -19,10 +20,10 @@ def get(path: str, **headers: str) -> bytes:
     return _request("GET", path, headers)
 
 
-def form(path: str, fields: Mapping[str, str]) -> bytes:
+def form(path: str, fields: Mapping[str, str], **headers: str) -> bytes:
     """Return a POST of *fields* as a form."""
     body = urlencode(fields)
-    about = {"Content_Type": "application/x-www-form-urlencoded", "Content_Length": str(len(body))}
+    about = {"Content_Type": "application/x-www-form-urlencoded", "Content_Length": str(len(body)), **headers}
     return _request("POST", path, about, body)
 
 
@@ -34,6 +35,11 @@ def verify(api_key: str) -> bytes:
 def exchange(key_id: str, api_key: str) -> bytes:
     """Return the exchange of a key for a JWT."""
     return form(_TOKEN, {"grant_type": "client_credentials", "client_id": key_id, "client_secret": api_key})
+
+
+def introspect(token: str, api_key: str) -> bytes:
+    """Return the question of a resource server, which holds a key, about a token."""
+    return form(_INTROSPECT, {"token": token}, Authorization=f"Bearer {api_key}")
 
 
 def _request(method: str, path: str, headers: Mapping[str, str], body: str = "") -> bytes:

@@ -9,6 +9,7 @@ from bench.rows.cold import cold
 from bench.rows.flood import flood
 from bench.rows.forged import forged
 from bench.rows.hot import token, verify
+from bench.rows.introspect import introspect
 from bench.rows.latency import latency
 from bench.rows.limited import limited
 from bench.rows.memory import memory
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 GROUPS: dict[str, Callable[[Plan], list[Row]]] = {
     "verify": verify,
     "token": token,
+    "introspect": introspect,
     "limited": limited,
     "latency": latency,
     "scaling": scaling,
