@@ -13,6 +13,7 @@ import secrets
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from keystile.adapters.secret_files import sync_folder
 from keystile.changes import Change, sign, unsign
 from keystile.errors import CannotTellError
 
@@ -85,7 +86,7 @@ class FileJournal:
     def _add(self, change: Change) -> None:
         if not self._folder.exists():
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _sync(self._folder.parent)
+            sync_folder(self._folder.parent)
         name, unfinished = f"{change.key_id}{_SUFFIX}", secrets.token_hex(8)
         with self._opened() as folder:
             self._give_to_owner(folder)
@@ -145,14 +146,6 @@ class FileJournal:
             with suppress(FileNotFoundError):
                 os.unlink(f"{change.key_id}{_SUFFIX}", dir_fd=folder)
             os.fsync(folder)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 async def _in_thread(

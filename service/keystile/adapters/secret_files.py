@@ -28,7 +28,7 @@ def write_once(path: Path, content: bytes) -> bool:
         return False
     finally:
         temporary.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
@@ -48,7 +48,7 @@ def write_beside(path: Path, content: bytes) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Let a name that was just given in *folder* survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

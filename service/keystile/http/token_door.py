@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from keystile.authority.assertions import AssertionVerifier
     from keystile.authority.delegating import Delegating
-    from keystile.authority.exchange import Exchange, Minted
+    from keystile.authority.exchange import Exchange
     from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Answer, Receive, Scope, Send
     from keystile.http.doors import Contexts
@@ -84,7 +84,7 @@ class TokenDoor:
         context = self._asked(form, scope, credential.client_id)
         verdict = await self._prove(credential, context)
         minted = await self._exchange.mint(verdict, context)
-        return json_answer(200, _document(minted), *limits_of(verdict, self._verifier))
+        return json_answer(200, minted.to_document(), *limits_of(verdict, self._verifier))
 
     async def _token_exchange(self, form: Form, scope: Scope) -> Answer:
         asked = read_exchange(form)
@@ -94,7 +94,7 @@ class TokenDoor:
             verdict, minted = await self._delegating.issue(asked.subject, asked.actor, context)
         except KeyRefusedError as refusal:  # of whichever of the two: RFC 8693, 2.2.2
             return answer_to(refusal, _BAD_TOKEN)
-        document = {**_document(minted), "issued_token_type": ACCESS_TOKEN}
+        document = {**minted.to_document(), "issued_token_type": ACCESS_TOKEN}
         return json_answer(200, document, *limits_of(verdict, self._verifier))
 
     async def _authenticate(self, form: Form, scope: Scope) -> None:
@@ -111,14 +111,6 @@ class TokenDoor:
     def _asked(self, form: Form, scope: Scope, client_id: str | None = None) -> RequestContext:
         scopes = parse_scope(form.one("scope") or "")
         return self._contexts.of(scope, "token", client_id=client_id, audience=_audience(form), scopes=scopes)
-
-
-def _document(minted: Minted) -> dict[str, object]:
-    """Return what every grant answers (RFC 6749, 5.1)."""
-    document = {"access_token": minted.token, "token_type": "Bearer", "expires_in": minted.expires_in}
-    if minted.granted.scopes:
-        document["scope"] = " ".join(minted.granted.scopes)
-    return document
 
 
 def one_way(form: Form, scope: Scope) -> Credential:
