@@ -37,7 +37,7 @@ _STEPS = 6
 def test_a_server_told_to_end_finishes_what_it_began(faulty: FaultyWorld, tell: Callable[[int, int], None]) -> None:
     """SIGTERM under load: /readyz says 503 until the end, and whoever heeds that is never cut off."""
     cold = [faulty.new_key() for _ in range(_CROWD)]
-    environment = faulty.world.environment | {"KEYSTILE_WORKERS": "2"}
+    environment = faulty.world.environment | {"KEYSTILE_WORKERS": "2", "KEYSTILE_DRAIN": "3s"}
     drains = threading.Event()
     with KeystileServer(environment, log_path=faulty.world.folder / "ended.log") as server:
         faulty.ask_until(faulty.known, 200, server=server)
@@ -48,7 +48,7 @@ def test_a_server_told_to_end_finishes_what_it_began(faulty: FaultyWorld, tell: 
             time.sleep(_SLOWED)  # all are on their way
             tell(server.pid, signal.SIGTERM)
             readiness = _readiness_until_the_end(server, drains)
-        assert wait_until(server.has_ended, SOON)
+        assert wait_until(server.has_ended, 2 * SOON)
     assert {one.result() for one in slow} == {200}
     assert {status for seen in known for status in seen.result()} <= {200, 503}
     assert readiness[-1:] == [503], readiness

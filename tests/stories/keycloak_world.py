@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -81,6 +82,10 @@ class KeycloakWorld(World):
         names = {"email": f"{username}@example.com", "firstName": "Zoë", "lastName": "Quint", "enabled": True}
         self.admin.create_user({"username": username, **names, **more})
         return username
+
+    def settle(self) -> None:
+        """Let two polls pass: events of what was done until now are heard, and void nothing any more."""
+        time.sleep(2.5)
 
     def user(self, username: str) -> dict[str, Any]:
         """Return a user as the console shows it."""

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import secrets
-import time
 from typing import TYPE_CHECKING, Any
 
 import bcrypt
@@ -42,7 +41,7 @@ def test_an_older_key_is_found_by_the_crawl_and_then_by_one_query(world: Keycloa
     assert answer.headers["x-auth-key-id"] == record_id
     assert answer.headers["x-auth-username"] == username
     _wait_for_lookup(world, username)
-    time.sleep(2.5)  # two polls: the event of the healing itself is heard, and voids nothing any more
+    world.settle()  # the event of the healing itself
     _forget_verdicts(world)
     with KeystileServer(world.environment, log_path=world.folder / "cold.log") as cold:
         mark = world.keycloak.mark()

@@ -170,6 +170,7 @@ def test_key_about_to_expire_is_refused(world: KeycloakWorld) -> None:
 def test_keycloak_away_leaves_the_tokens_at_hand(world: KeycloakWorld) -> None:
     """With Keycloak hung: the token that is at hand while it is valid, else 503 with Retry-After, and never 401."""
     key = world.issue(world.add_user(), "laptop", *OPTIONS)
+    world.settle()
     token = exchanged(world, key, resource=MCP)
     world.keycloak.suspend()
     assert exchanged(world, key, resource=MCP) == token
