@@ -134,7 +134,7 @@ def may_be_listed(audience: str, rules: Rules) -> bool:
 
 def held_scopes(record: KeyRecord, owner: Owner, rules: Rules) -> tuple[str, ...]:
     """Return the scopes this key still holds, reserved ones included: without those its owner may not have now."""
-    if rules.scopes is None and not rules.knows_roles:
+    if rules.scopes is None and not _binds_scopes(record, rules):
         return record.policy.scopes
     return tuple(
         scope
@@ -146,9 +146,14 @@ def held_scopes(record: KeyRecord, owner: Owner, rules: Rules) -> tuple[str, ...
 
 def needs_roles(record: KeyRecord, rules: Rules) -> bool:
     """Tell whether what this key holds, or its JWTs tell, depends on what its owner holds."""
-    if not rules.knows_roles:
-        return False
-    return rules.owner_claims.need_roles or any(_roles_for(scope, record, rules) for scope in record.policy.scopes)
+    if rules.knows_roles and rules.owner_claims.need_roles:
+        return True
+    return _binds_scopes(record, rules) and any(_roles_for(scope, record, rules) for scope in record.policy.scopes)
+
+
+def _binds_scopes(record: KeyRecord, rules: Rules) -> bool:
+    """Tell whether roles may matter to the scopes of that key: to most they do not, and this is asked at each use."""
+    return rules.knows_roles and (bool(rules.scope_roles) or "keys:admin" in record.policy.scopes)
 
 
 def lacks_facts(record: KeyRecord, owner: Owner, rules: Rules) -> bool:

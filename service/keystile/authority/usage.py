@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import structlog
@@ -108,6 +109,7 @@ class UsageRecorder:
         self._rows: dict[tuple[str, date], Counter[str]] = {}
         self._seen: dict[tuple[str, bool], _Seen] = {}
         self._batch: UsageBatch | None = None
+        self._endpoint = lru_cache(maxsize=256)(self._name_of)
         self._losing = False
         self._lost_lately = False
         self.lost = 0
@@ -241,7 +243,7 @@ class UsageRecorder:
         counts = tuple(DayCounts(key_id, day, dict(counts)) for (key_id, day), counts in rows)
         return UsageBatch(id=secrets.token_hex(8), counts=counts, uses=some)
 
-    def _endpoint(self, path: str) -> str:
+    def _name_of(self, path: str) -> str:
         if path == OTHER_PATHS:
             return OTHERS
         below = path.removeprefix(self._door) if path.startswith(f"{self._door}/") else path
