@@ -12,6 +12,7 @@ import pytest
 
 from keystile.authority.alterations import Wanted
 from keystile.authority.delegating import PresentedToken
+from keystile.authority.revocation import Revocation
 from keystile.errors import CannotTellError, KeyRefusedError, LimitReachedError, Reason
 from keystile.records import RevocationReason
 from keystile.restrictions import Policy
@@ -409,3 +410,16 @@ async def test_a_key_that_has_expired_exchanges_nothing(world: World, party: Par
     short = await world.issue(owner="helper", policy=Policy(scopes=("read",)), expires_at=world.time.now() + DAY)
     await world.pass_time(DAY.total_seconds() + 1)
     assert await refusal(world, key_of(party.alice), key_of(short)) is Reason.EXPIRED
+
+
+async def test_a_jwt_that_was_revoked_by_itself_exchanges_nothing(world: World, party: Party) -> None:
+    """RFC 7009 beside RFC 8693: it is worth nothing as the subject, nor as the actor, while its key lives on."""
+    revocation = Revocation(jwts=world.here.jwts, alterations=world.here.alterations)
+    subject, actor = await minted(world, party.alice), await minted(world, party.agent)
+    assert await exchange(world, subject, actor, audience=MCP)
+    for issued, token in ((party.alice, subject), (party.agent, actor)):
+        verdict = await world.verify(issued.key)
+        await revocation.revoke(token.text, issued.key.reveal(), verdict, asked())
+    assert await refusal(world, subject, key_of(party.agent), audience=MCP) is Reason.JWT_KILLED
+    assert await refusal(world, key_of(party.alice), actor, audience=MCP) is Reason.JWT_KILLED
+    assert await exchange(world, key_of(party.alice), key_of(party.agent), audience=MCP)
