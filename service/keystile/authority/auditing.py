@@ -82,18 +82,15 @@ class Auditor:
 
     def delegated(self, verdict: Verdict, context: RequestContext, **granted: str) -> None:
         """Audit that a JWT was given to whoever acts for the key's owner: each one, with what was *granted*."""
-        self._log.record(
-            AuditEvent(
-                event="delegated",
-                outcome="accepted",
-                key_id=verdict.record.key_id,
-                owner=verdict.owner.username,
-                tenant=verdict.record.policy.tenant or None,
-                actor=f"key:{context.actors[0].key_id}",
-                address=context.address or None,
-                request_id=context.request_id or None,
-                detail={**_detail(context), **granted},
-            )
+        self._record(
+            "delegated",
+            "accepted",
+            verdict.record.key_id,
+            verdict.owner.username,
+            context,
+            tenant=verdict.record.policy.tenant or None,
+            actor=f"key:{context.actors[0].key_id}",
+            detail={**_detail(context), **granted},
         )
 
     def accepted_again(self) -> None:
@@ -103,17 +100,7 @@ class Auditor:
     def accepted_anew(self, verdict: Verdict, context: RequestContext) -> None:
         """Count and audit a success."""
         self.outcomes["accepted"] += 1
-        self._log.record(
-            AuditEvent(
-                event="exchange",
-                outcome="accepted",
-                key_id=verdict.record.key_id,
-                owner=verdict.owner.username,
-                address=context.address or None,
-                request_id=context.request_id or None,
-                detail=_detail(context),
-            )
-        )
+        self._record("exchange", "accepted", verdict.record.key_id, verdict.owner.username, context)
 
     def refused(self, refusal: KeyRefusedError, context: RequestContext) -> None:
         """Audit a refusal; malformed and forged ones are summed up."""
@@ -122,18 +109,8 @@ class Auditor:
             self.thrown_away(reason, context.address, context.door)
             return
         self.outcomes[reason.value] += 1
-        self._log.record(
-            AuditEvent(
-                event=_EVENTS.get(reason, "exchange"),
-                outcome="refused",
-                key_id=refusal.key_id,
-                owner=refusal.owner,
-                address=context.address or None,
-                reason=reason.value,
-                request_id=context.request_id or None,
-                detail=_detail(context),
-            )
-        )
+        event = _EVENTS.get(reason, "exchange")
+        self._record(event, "refused", refusal.key_id, refusal.owner, context, reason=reason.value)
 
     def limited(self, refusal: LimitReachedError, context: RequestContext) -> None:
         """Count a refusal by a limit, and audit it, at most once a minute per key and limit."""
@@ -141,17 +118,14 @@ class Auditor:
         if (refusal.key_id, refusal.limit) in self._limited:
             return
         self._limited[refusal.key_id, refusal.limit] = True
-        self._log.record(
-            AuditEvent(
-                event="exchange",
-                outcome="refused",
-                key_id=refusal.key_id,
-                owner=refusal.owner,
-                address=context.address or None,
-                reason=refusal.reason.value,
-                request_id=context.request_id or None,
-                detail={**_detail(context), "limit": refusal.limit},
-            )
+        self._record(
+            "exchange",
+            "refused",
+            refusal.key_id,
+            refusal.owner,
+            context,
+            reason=refusal.reason.value,
+            detail={**_detail(context), "limit": refusal.limit},
         )
 
     def thrown_away(self, reason: Reason, address: str, door: str) -> None:
@@ -200,6 +174,28 @@ class Auditor:
         for (why, door), count in unanswered.items():
             detail = {"door": door}
             self._log.record(AuditEvent(event="exchange", outcome="unanswered", reason=why, count=count, detail=detail))
+
+    def _record(
+        self,
+        event: str,
+        outcome: str,
+        key_id: str | None,
+        owner: str | None,
+        context: RequestContext,
+        **more: Any,  # noqa: ANN401 - fields of an event
+    ) -> None:
+        """Write what came of a request for that key; *more* may say its detail otherwise."""
+        self._log.record(
+            AuditEvent(
+                event=event,
+                outcome=outcome,
+                key_id=key_id,
+                owner=owner,
+                address=context.address or None,
+                request_id=context.request_id or None,
+                **{"detail": _detail(context), **more},
+            )
+        )
 
     async def run(self) -> None:
         """Flush once a second until cancelled."""

@@ -9,7 +9,7 @@ from keystile.authority.exchange import Minted
 from keystile.claims import Grant
 from keystile.delegation import Actor, act_claim
 from keystile.errors import KeyRefusedError, Reason, RequestError
-from keystile.policy import RESERVED_SCOPES, audience_is_allowed, held_scopes
+from keystile.policy import INTROSPECT, RESERVED_SCOPES, audience_is_allowed, held_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from keystile.authority.verifier import Verifier
     from keystile.policy import RequestContext
     from keystile.verdicts import Verdict
-
-_RESOURCE_SERVER = "introspect"  # the scope that makes a key the one of a server, whose audiences are its own names
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ class Delegating:
         its own key, with the scope that an administrator gave it for this.
         """
         names = {self.exchange.tokens.issuer}
-        if acting is not None and _RESOURCE_SERVER in acting.scopes:
+        if acting is not None and INTROSPECT in acting.scopes:
             audiences = acting.verdict.record.policy.audiences
             names |= {each for each in audiences if audience_is_allowed(each, audiences, context.rules)}
         return frozenset(names - {context.rules.default_audience, context.rules.api_audience})

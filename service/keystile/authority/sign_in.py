@@ -56,10 +56,10 @@ class SignIn:
         with self.signatures.audited(context):
             text = await self.challenges.spend(answered)
             record = await self.find(answered.question.fingerprint, context)
-            is_new = record is None and newcomer is not None and self.newcomers is not None
+            is_new = False
             if record is None and newcomer is not None and self.newcomers is not None:
                 await self._check_new(newcomer.public_key, answered, text, context)
-                record = (await self.newcomers.welcome(newcomer, context)).record
+                record, is_new = (await self.newcomers.welcome(newcomer, context)).record, True
             if record is None:
                 await self.refuse_unknown(answered, text, context)
             return Entered(await self.prove(record, answered, text, context), is_new)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from keystile.adapters.secret_files import write_once
+from keystile.adapters.signing.files import pem_of
+from keystile.adapters.signing.jws import sign_es256
 from keystile.errors import ChangeRefusedError
 from keystile.public_keys import MAX_FILE, TEXT_ALGORITHMS, PublicKey, parse_public_key
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _RSA_BITS = 3072
-_P256_BYTES = 32  # RFC 7518, section 3.4
 _SALT = 32
 
 
@@ -34,11 +34,8 @@ class KeyAlgorithm(StrEnum):
 def make_pair(path: Path, algorithm: KeyAlgorithm) -> PublicKey:
     """Write a new private key to *path* (PEM, 0600), where nothing is yet, and return its public half."""
     private = _generate(algorithm)
-    pem = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
     try:
-        ours = write_once(path, pem)
+        ours = write_once(path, pem_of(private))
     except OSError as error:
         raise ChangeRefusedError(f"{path}: {error.strerror}") from error
     if not ours:
@@ -68,8 +65,7 @@ def sign_text(private: PrivateKey, text: bytes) -> bytes:
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return private.sign(text)
     if isinstance(private, ec.EllipticCurvePrivateKey):
-        r, s = decode_dss_signature(private.sign(text, ec.ECDSA(SHA256())))
-        return r.to_bytes(_P256_BYTES) + s.to_bytes(_P256_BYTES)
+        return sign_es256(private, ec.ECDSA(SHA256()), text)
     return private.sign(text, padding.PSS(padding.MGF1(SHA256()), _SALT), SHA256())
 
 

@@ -90,8 +90,7 @@ class AuthDoors:
         self._deployment = deployment
         self._contexts = contexts
         self._send = send
-        admin_key = deployment.settings.admin_key
-        self._credentials = Credentials(admin_key.get_secret_value() if admin_key else None)
+        self._credentials = Credentials.of(deployment.settings)
 
     async def challenge(self) -> Response:
         """Answer a nonce, the same way for every fingerprint: nothing is looked up."""

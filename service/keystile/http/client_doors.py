@@ -8,13 +8,16 @@ from keystile.errors import KeyRefusedError, KeystileError, RequestError, Rights
 from keystile.http.asgi import json_answer, read_body
 from keystile.http.doors import answer_to
 from keystile.http.forms import parse_form
-from keystile.http.token_door import NOT_POST, REFUSED
+from keystile.http.token_door import NOT_POST, REFUSED, one_way
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from keystile.http.asgi import Answer, Receive, Scope, Send
+    from keystile.http.credentials import Credential
+    from keystile.http.doors import Contexts
     from keystile.http.forms import Form
+    from keystile.policy import RequestContext
 
 _FORBIDDEN = json_answer(
     403, {"error": "insufficient_scope"}, (b"www-authenticate", b'Bearer error="insufficient_scope"')
@@ -37,6 +40,12 @@ async def serve_form(
     except KeystileError as error:
         answered = answer_to(error, REFUSED)
     await answered.send(send)
+
+
+def asked_by(form: Form, scope: Scope, contexts: Contexts, door: str) -> tuple[Credential, RequestContext]:
+    """Return by what the client says who it is, and the context of its request, which spends no limit."""
+    credential = one_way(form, scope)
+    return credential, contexts.of(scope, door, client_id=credential.client_id, is_counted=False)
 
 
 def token_of(form: Form) -> str:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keystile.http.asgi import Answer, header, json_answer
-from keystile.http.client_doors import serve_form, token_of
-from keystile.http.token_door import one_way
+from keystile.http.client_doors import asked_by, serve_form, token_of
 
 if TYPE_CHECKING:
     from keystile.authority.introspection import Active, Introspection
@@ -37,8 +36,7 @@ class IntrospectDoor:
         await serve_form(scope, receive, send, self._answer)
 
     async def _answer(self, form: Form, scope: Scope) -> Answer:
-        credential = one_way(form, scope)
-        context = self.contexts.of(scope, _DOOR, client_id=credential.client_id, is_counted=False)
+        credential, context = asked_by(form, scope, self.contexts, _DOOR)
         asker = await self.introspection.identify(credential.text, context)
         phantom = _wants_jwt(scope)
         active = await self.introspection.look(token_of(form), asker, context, phantom=phantom)

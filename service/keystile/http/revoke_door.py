@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from keystile.http.asgi import NO_STORE, Answer
-from keystile.http.client_doors import serve_form, token_of
-from keystile.http.token_door import one_way
+from keystile.http.client_doors import asked_by, serve_form, token_of
 
 if TYPE_CHECKING:
     from keystile.authority.revocation import Revocation
@@ -33,8 +32,7 @@ class RevokeDoor:
         await serve_form(scope, receive, send, self._answer)
 
     async def _answer(self, form: Form, scope: Scope) -> Answer:
-        credential = one_way(form, scope)
-        context = self.contexts.of(scope, _DOOR, client_id=credential.client_id, is_counted=False)
+        credential, context = asked_by(form, scope, self.contexts, _DOOR)
         verdict = await self.verifier.verify(credential.text, context)
         await self.revocation.revoke(token_of(form), credential.text, verdict, replace(context, client_id=None))
         return _ENDED

@@ -63,7 +63,7 @@ def load_or_make(directory: Path, algorithm: Algorithm) -> SigningKey:
 
 def new_pem(algorithm: Algorithm, not_before: datetime | None = None) -> bytes:
     """Return a fresh private key as the content of its file."""
-    return (b"" if not_before is None else f"{date_line(not_before)}\n".encode()) + _pem(_generate(algorithm))
+    return (b"" if not_before is None else f"{date_line(not_before)}\n".encode()) + pem_of(_generate(algorithm))
 
 
 def date_line(not_before: datetime) -> str:
@@ -130,7 +130,8 @@ def _generate(algorithm: Algorithm) -> PrivateKey:
     return ed25519.Ed25519PrivateKey.generate()
 
 
-def _pem(private: PrivateKey) -> bytes:
+def pem_of(private: PrivateKey) -> bytes:
+    """Return a private key as a PEM file holds it (PKCS #8), without a password."""
     return private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

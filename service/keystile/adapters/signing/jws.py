@@ -41,13 +41,14 @@ class JwsSigner:
 
 def _signing(private: PrivateKey) -> Callable[[bytes], bytes]:
     if isinstance(private, ec.EllipticCurvePrivateKey):
-        return partial(_sign_es256, private, ec.ECDSA(SHA256()))
+        return partial(sign_es256, private, ec.ECDSA(SHA256()))
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return private.sign
     return partial(private.sign, padding=padding.PKCS1v15(), algorithm=SHA256())
 
 
-def _sign_es256(private: ec.EllipticCurvePrivateKey, ecdsa: ec.ECDSA, signed: bytes) -> bytes:
+def sign_es256(private: ec.EllipticCurvePrivateKey, ecdsa: ec.ECDSA, signed: bytes) -> bytes:
+    """Return R and S one after the other (RFC 7518, section 3.4)."""
     r, s = decode_dss_signature(private.sign(signed, ecdsa))
     return r.to_bytes(_P256_BYTES) + s.to_bytes(_P256_BYTES)
 

@@ -8,15 +8,14 @@ import typer
 
 from keystile.assembly import now
 from keystile.authority.alterations import Wanted
-from keystile.authority.lifecycle import KeyRequest
 from keystile.cli.keys.arguments import AsJson, KeyId, Yes, app, read_span
 from keystile.cli.keys.options import Sent, cleared, with_policy
+from keystile.cli.keys.requests import key_request
 from keystile.cli.output import confirm, print_json, print_key, print_line, print_stopped
 from keystile.cli.running import operator, with_deployment
 from keystile.documents import key_document
 from keystile.expiries import parse_expiry
 from keystile.records import format_moment
-from keystile.restrictions import Policy
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
@@ -37,14 +36,7 @@ def issue(
     """Issue a key and print it. It is shown this once and kept nowhere."""
 
     async def work(deployment: Deployment) -> IssuedKey:
-        request = KeyRequest(
-            owner=owner,
-            name=name,
-            issued_by=operator(),
-            environment="test" if test else "live",
-            expires_at=deployment.expiry(expires, now()),
-            policy=Policy(**policy),
-        )
+        request = key_request(deployment, owner=owner, name=name, expires=expires, test=test, policy=policy)
         return await deployment.lifecycle.issue(request)
 
     issued = with_deployment(work)

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keystile.assembly import now
-from keystile.authority.lifecycle import KeyRequest
 from keystile.cli.keypairs import read_text
 from keystile.cli.keys.arguments import AsJson, app
 from keystile.cli.keys.options import Sent, with_policy
+from keystile.cli.keys.requests import key_request
 from keystile.cli.output import print_json, print_key, print_line
-from keystile.cli.running import operator, with_deployment
+from keystile.cli.running import with_deployment
 from keystile.documents import key_document
 from keystile.public_keys import PublicKey, parse_public_key
-from keystile.restrictions import Policy
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
@@ -38,14 +37,7 @@ def register(
     key = parse_public_key(PublicKey.from_text, read_text(public_key))
 
     async def work(deployment: Deployment) -> RegisteredKey:
-        request = KeyRequest(
-            owner=owner,
-            name=name,
-            issued_by=operator(),
-            environment="test" if test else "live",
-            expires_at=deployment.expiry(expires, now()),
-            policy=Policy(**policy),
-        )
+        request = key_request(deployment, owner=owner, name=name, expires=expires, test=test, policy=policy)
         return await deployment.registrar.register(request, key)
 
     registered = with_deployment(work)

@@ -128,8 +128,7 @@ def _operations(own: PublicKeyHandlers) -> tuple[Operation, ...]:
 
 def add_public_keys(app: Quart, deployment: Deployment, contexts: Contexts, send: Callable[[Answer], Response]) -> None:
     """Add the routes to *app*: an address may come there as often as to the other doors below `/sts/auth`."""
-    admin_key = deployment.settings.admin_key
-    credentials = Credentials(admin_key.get_secret_value() if admin_key else None)
+    credentials = Credentials.of(deployment.settings)
     handlers = Handlers(deployment)
 
     def counted(view: Callable[..., Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from keystile.http.asgi import Scope
+    from keystile.settings import Settings
 
 _AreSecret = tuple[Callable[[str], bool], Callable[[str], bool]]
 """Whether a field's name, and whether its value, is what must not be kept."""
@@ -43,6 +44,11 @@ class Credentials:
 
     def __init__(self, admin_key: str | None) -> None:
         self._admin_key = (admin_key or secrets.token_hex()).encode()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Credentials:
+        """Return what knows the bootstrap admin key of a deployment with these settings."""
+        return cls(settings.admin_key.get_secret_value() if settings.admin_key else None)
 
     def stand_in(self, text: str) -> bool:
         """Tell whether one stands in *text*."""

@@ -54,8 +54,7 @@ def add_api(app: Quart, deployment: Deployment, contexts: Contexts, send: Callab
     """Add the management API, its OpenAPI document and its documentation to *app*."""
     base = f"{deployment.settings.issuer_path}/api/v1"
     handlers = Handlers(deployment)
-    admin_key = deployment.settings.admin_key
-    credentials = Credentials(admin_key.get_secret_value() if admin_key else None)
+    credentials = Credentials.of(deployment.settings)
     app.url_map.converters["id"] = _Id
     for operation in OPERATIONS:
         app.add_url_rule(
