@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from stack import RedisServer
 
-SLACK = 0.3  # for a busy machine
+SLACK = 1.5  # for a busy machine; what redis-py waits by itself is 5 s
+CROWD = 1000  # one after the other, on the connections there are, they would wait for many deadlines
 
 
 @asynccontextmanager
@@ -60,7 +61,10 @@ async def test_hung_server_costs_one_deadline_then_nothing(own_redis: RedisServe
     for _ in range(3):
         async with refused_within(DEADLINE + SLACK):
             await quick_link.command("GET", "name")
-    async with refused_within(0.05):
+    async with refused_within(DEADLINE + SLACK):
+        for _ in range(CROWD):
+            with suppress(CannotTellError):
+                await quick_link.command("GET", "name")
         await quick_link.command("GET", "name")
     own_redis.resume()
     assert await until_it_answers(quick_link) == b"value"
@@ -70,7 +74,7 @@ async def test_crowd_waits_no_longer_than_one(own_redis: RedisServer, quick_link
     """Calls beyond the number of connections wait within their own deadline, and none keeps its connection."""
     own_redis.suspend()
     async with refused_within(DEADLINE + SLACK):
-        answers = await asyncio.gather(*(quick_link.command("GET", "x") for _ in range(300)), return_exceptions=True)
+        answers = await asyncio.gather(*(quick_link.command("GET", "x") for _ in range(CROWD)), return_exceptions=True)
         assert all(isinstance(answer, CannotTellError) for answer in answers)
         raise answers[0]
     own_redis.resume()

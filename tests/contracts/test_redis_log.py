@@ -182,9 +182,9 @@ async def until_refused(log: RedisChangeLog, position: Position) -> None:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     with suppress(CannotTellError):
-        while loop.time() < begun + 1:
+        while loop.time() < begun + 10:
             await log.read(position)
-    assert loop.time() < begun + 0.5
+    assert loop.time() < begun + 5
 
 
 async def test_change_and_floor_are_written_together(own_raw: Redis, own_log: RedisChangeLog) -> None:

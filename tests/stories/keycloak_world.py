@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -83,10 +82,6 @@ class KeycloakWorld(World):
         self.admin.create_user({"username": username, **names, **more})
         return username
 
-    def settle(self) -> None:
-        """Let two polls pass: events of what was done until now are heard, and void nothing any more."""
-        time.sleep(2.5)
-
     def user(self, username: str) -> dict[str, Any]:
         """Return a user as the console shows it."""
         user_id = self.admin.get_user_id(username)
@@ -94,9 +89,12 @@ class KeycloakWorld(World):
         return dict(self.admin.get_user(user_id))
 
     def wait_for_polls(self) -> None:
-        """Wait until Keycloak's events were followed twice: whoever follows them now has told all it had to tell."""
+        """Wait for three polls: events of what was done until now are heard by all, and void nothing any more.
+
+        The first may have begun before, the second tells of them, and by the third everybody has read what it told.
+        """
         with Redis.from_url(self.redis.url) as client:
-            for _ in range(2):
+            for _ in range(3):
                 before = client.hget(STATE, "polled")
                 assert wait_until(partial(_differs, client, before), _POLLS_WITHIN)
 

@@ -41,7 +41,7 @@ def test_an_older_key_is_found_by_the_crawl_and_then_by_one_query(world: Keycloa
     assert answer.headers["x-auth-key-id"] == record_id
     assert answer.headers["x-auth-username"] == username
     _wait_for_lookup(world, username)
-    world.settle()  # the event of the healing itself
+    world.wait_for_polls()  # the event of the healing itself
     _forget_verdicts(world)
     with KeystileServer(world.environment, log_path=world.folder / "cold.log") as cold:
         mark = world.keycloak.mark()

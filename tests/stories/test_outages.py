@@ -85,7 +85,7 @@ def test_a_flushed_redis_loses_no_key(world: KeycloakWorld) -> None:
 def test_keycloak_away_means_503_for_what_is_not_known(world: KeycloakWorld) -> None:
     """Keycloak stopped: known keys are answered, unknown ones get 503 with Retry-After, forged ones 401."""
     known, cold = world.issue(world.add_user()), world.issue(world.add_user())
-    world.settle()
+    world.wait_for_polls()
     assert world.verify(known["api_key"]).status_code == 200
     world.keycloak.suspend()
     try:
