@@ -39,6 +39,7 @@ class Role(StrEnum):
     TENANT_ADMIN = "tenant_admin"
     OWNER_READ = "owner_read"
     OWNER_WRITE = "owner_write"
+    NEWCOMER = "newcomer"
 
 
 class Action(StrEnum):
@@ -121,6 +122,8 @@ _TABLE: Mapping[tuple[Role, Relation], Right] = {
     (Role.TENANT_ADMIN, Relation.OWN): Right(frozenset({Action.WHOAMI})),
     (Role.OWNER_READ, Relation.OWN): Right(_LOOK | {Action.WHOAMI}),
     (Role.OWNER_WRITE, Relation.OWN): Right(_OF_AN_OWNER | {Action.WHOAMI}, withheld=ADMIN_FIELDS, widens=False),
+    # Nobody else manages the keys of who registered without an administrator: the next key may do what this one does.
+    (Role.NEWCOMER, Relation.OWN): Right(frozenset({Action.ISSUE}), withheld=ADMIN_FIELDS - {RESERVED}, widens=False),
 }
 
 

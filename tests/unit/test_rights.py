@@ -164,6 +164,14 @@ def test_owner_sets_no_field_of_an_admin() -> None:
         assert denied_fields(CALLERS[name], ALL_FIELDS, (), Relation.OWN, Relation.ANY) == ADMIN_FIELDS & ALL_FIELDS
 
 
+def test_newcomer_hands_on_reserved_scopes_and_nothing_else_of_an_admin() -> None:
+    """Who registered without an administrator gives its next key what this one has; more is refused as ever."""
+    newcomer = caller(CallerKind.JWT, *OWNER_BOTH, Role.NEWCOMER)
+    denied = denied_fields(newcomer, ALL_FIELDS, ["scopes"], Relation.OWN, Relation.ANY)
+    assert denied == ((ADMIN_FIELDS & ALL_FIELDS) - {RESERVED}) | {"scopes"}
+    assert not allows(caller(CallerKind.JWT, Role.NEWCOMER), Action.ISSUE, Relation.ANY)
+
+
 def test_limits_are_an_admins() -> None:
     """Every number that is counted against is among the fields of an admin."""
     assert {name for name in ALL_FIELDS if name.endswith(("_per_hour", "_per_day", "_per_month"))} <= ADMIN_FIELDS

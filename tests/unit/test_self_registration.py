@@ -9,9 +9,10 @@ import pytest
 from keystile.authority.lifecycle import KeyRequest
 from keystile.restrictions import Policy
 from keystile.wiring import open_deployment
-from unit.authing import challenged, login, post, signed
+from unit.authing import ISSUER, challenged, login, post, signed
 from unit.keypairs import KINDS, new_pair, pair
 from unit.served import bearer, serving, settings_in
+from unit.test_auth_keys import add
 from unit.test_token_assertions import register_in
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from unit.keypairs import Pair
     from unit.served import Answered, Client, Prepared
+
+
+AS_JSON = (("Content-Type", "application/json"), ("Content-Length", "13"))
 
 
 @pytest.fixture
@@ -125,3 +129,47 @@ async def test_revoked_key_does_not_come_back_as_somebody_new(open_client: Clien
     before = await names(tmp_path)
     assert (await come(open_client, pair(), "phoenix")).status == 401
     assert await names(tmp_path) == before
+
+
+async def manages(client: Client, by: Pair, scope: str) -> tuple[str, str]:
+    """Sign in for the management API, and return what to send there."""
+    answer = await login(client, by, resource=f"{ISSUER}/api/v1", scope=scope)
+    assert answer.status == 200, answer.body
+    return bearer(answer.json()["access_token"])
+
+
+async def test_newcomer_adds_a_second_key_and_ends_the_first(open_client: Client) -> None:
+    """Two proofs, one by each key: who changes laptops keeps the name, and needs nobody for it."""
+    old, new = new_pair(), new_pair()
+    first = (await come(open_client, old, "bob")).json()["key_id"]
+    added = await add(
+        open_client, new, await manages(open_client, old, "keys:read keys:write"), scopes=["keys:read", "keys:write"]
+    )
+    assert (added.status, added.json()["owner"]) == (201, "self-bob")
+    ended = await open_client.send(
+        "DELETE", f"/sts/auth/keys/self-bob/{first}", [await manages(open_client, new, "keys:write")]
+    )
+    assert ended.status == 200
+    assert [(await login(open_client, by)).status for by in (old, new)] == [401, 200]
+
+
+async def test_newcomer_has_nothing_to_hand_on(open_client: Client) -> None:
+    """The attack: who may be anybody asks for scopes, limits and others' keys."""
+    await come(open_client, pair(), "bob")
+    who = await manages(open_client, pair(), "keys:write")
+    for changes in ({"scopes": ["read"]}, {"level": "admin"}, {"owner": "alice"}, {"scopes": ["keys:admin"]}):
+        assert (await add(open_client, new_pair(), who, **changes)).status in (403, 422)
+    assert (
+        await open_client.send("GET", "/sts/auth/keys/alice", [await manages(open_client, pair(), "keys:read")])
+    ).status == 403
+    assert (await login(open_client, pair(), resource=f"{ISSUER}/api/v1", scope="keys:admin")).status == 400
+
+
+async def test_newcomer_changes_keys_so_often_and_no_more(open_client: Client) -> None:
+    """The attack: anybody comes, and keeps the directory writing. What ends a key is never refused."""
+    first = (await come(open_client, pair(), "bob")).json()["key_id"]
+    who = await manages(open_client, pair(), "keys:write")
+    path = f"/sts/api/v1/keys/{first}"
+    seen = [(await open_client.send("PATCH", path, [who, *AS_JSON], [b'{"name": "n"}'])).status for _ in range(21)]
+    assert (seen[0], seen[-1]) == (200, 429)
+    assert (await open_client.send("POST", f"{path}/revoke", [who])).status == 200

@@ -7,6 +7,7 @@ import hmac
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from keystile.authority.newcomers import is_newcomer
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, RightsError
 from keystile.policy import API_SCOPES, KEY_ADMIN, TENANT_ADMIN, held_scopes
 from keystile.ports import AuditEvent
@@ -139,6 +140,8 @@ def _caller_by_key(kind: CallerKind, verdict: Verdict, scopes: Collection[str]) 
     if API_SCOPES.isdisjoint(scopes):
         raise RightsError("a key needs a keys: scope to come in here", actor=f"key:{record.key_id}")
     roles = {_BY_SCOPE[scope] for scope in scopes if scope in _BY_SCOPE}
+    if Role.OWNER_WRITE in roles and is_newcomer(owner.username):
+        roles.add(Role.NEWCOMER)
     tenant = record.policy.tenant
     if "keys:admin" in scopes:
         roles.add(Role.TENANT_ADMIN if tenant else Role.ADMIN)

@@ -1,4 +1,4 @@
-"""Self-registration: whoever holds a key nobody has yet becomes an owner of their own, with nothing but that key."""
+"""Self-registration: whoever holds a key nobody has yet becomes an owner of their own, with nothing but keys."""
 
 from __future__ import annotations
 
@@ -27,6 +27,13 @@ PREFIX = "self-"
 
 _HANDLE = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,30}[a-z0-9])", re.ASCII)
 _BY = "self-registration"
+_SCOPES = ("keys:read", "keys:write")
+"""They reach one's own keys alone: with less, whoever loses the only key has lost the name."""
+
+
+def is_newcomer(username: str) -> bool:
+    """Tell whether somebody of that name registered by themselves: it may be anybody."""
+    return username.lower().startswith(PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,8 @@ class Newcomer:
 class Newcomers:
     """Makes owners of those whose key was proved: at most *most* a day in the whole deployment.
 
-    Such an owner has no e-mail, no roles and nothing but the key, and the key has no scopes. *life* says when it ends.
+    Such an owner has no e-mail, no roles and nothing but the key, which is good for more keys of its own. *life* says
+    when it ends.
     """
 
     registrar: Registrar
@@ -72,7 +80,7 @@ class Newcomers:
             name=newcomer.handle,
             issued_by=_BY,
             expires_at=self.life(),
-            policy=Policy(),
+            policy=Policy(scopes=_SCOPES),
         )
         return await self.registrar.register(request, newcomer.public_key, make_owner=self.enrolment.create)
 

@@ -13,6 +13,7 @@ from werkzeug.routing import BaseConverter
 
 from keystile.authority.administration import Asker
 from keystile.authority.auditing import Origin, on_behalf_of
+from keystile.authority.newcomers import is_newcomer
 from keystile.errors import ChangeRefusedError, KeyRefusedError, KeystileError, Reason, RightsError
 from keystile.http.api.docs import page
 from keystile.http.api.handlers import Call, Handlers
@@ -137,6 +138,8 @@ async def _asker(operation: Operation, deployment: Deployment, context: RequestC
     caller = await deployment.callers.identify(
         credential.text, context, writing=operation.writing, urgent=operation.urgent
     )
+    if operation.writing and not operation.urgent and is_newcomer(caller.username):
+        await deployment.visits.count(caller.subject)  # the attack: anybody comes, and keeps the directory writing
     return Asker(caller, context)
 
 
