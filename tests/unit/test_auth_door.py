@@ -73,6 +73,17 @@ async def test_every_refusal_looks_the_same(client: Client, tmp_path: Path) -> N
         assert (answer.status, answer.json()) == (401, {"error": "invalid_client"})
 
 
+async def test_algorithm_may_be_called_by_its_whole_name(client: Client, tmp_path: Path) -> None:
+    """`algorithm` is understood as `alg` is, at either door."""
+    await register_in(tmp_path, pair())
+    answer = await post(client, "challenge", {"fingerprint": pair().public.fingerprint, "algorithm": "EdDSA"})
+    body = signed(
+        pair(), {**answer.json(), "fingerprint": pair().public.fingerprint, "alg": "EdDSA", "purpose": "login"}
+    )
+    body["algorithm"] = body.pop("alg")
+    assert (await post(client, "verify", body)).status == 200
+
+
 async def test_signature_for_another_purpose_signs_nobody_in(client: Client, tmp_path: Path) -> None:
     """The attack: what was signed to add a key is presented to sign in."""
     await register_in(tmp_path, pair())

@@ -12,7 +12,7 @@ from keystile.authority.newcomers import Newcomer
 from keystile.authority.sign_in import LOGIN
 from keystile.claims import parse_resource, parse_scope
 from keystile.errors import ChangeRefusedError, KeystileError, PolicyRefusedError, RequestError
-from keystile.http.api.public_keys import add_public_keys
+from keystile.http.api.public_keys import Algorithm, add_public_keys
 from keystile.http.api.reading import Credentials, FieldsError, read_json
 from keystile.http.asgi import json_answer
 from keystile.http.doors import answer_to, limits_of
@@ -41,7 +41,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     fingerprint: Annotated[str, StringConstraints(min_length=43, max_length=43)]
-    alg: Literal["EdDSA", "ES256", "PS256"]
+    alg: Algorithm
     purpose: Literal["login", "add-key"] = LOGIN
 
     def question(self) -> Question:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AliasChoices, Field, StringConstraints
 from quart import Response, request
 
 from keystile.authority.challenges import Answered, Question
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from keystile.http.doors import Contexts
 
 _PROOF = frozenset({"public_key", "alg", "nonce", "signature"})
+Algorithm = Annotated[Literal["EdDSA", "ES256", "PS256"], Field(validation_alias=AliasChoices("alg", "algorithm"))]
+"""RFC 7518 and 8037 call it `alg`; the whole word is understood too."""
+
 _Encoded = Annotated[str, StringConstraints(min_length=1, max_length=700, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
@@ -39,7 +42,7 @@ class NewPublicKey(NewKey):
     """A public key to add, with the proof that its other half is held: a challenge for `add-key`, signed by it."""
 
     public_key: dict[str, Any] = Field(max_length=20, description="a JWK")
-    alg: Literal["EdDSA", "ES256", "PS256"]
+    alg: Algorithm
     nonce: _Encoded
     signature: _Encoded
 
