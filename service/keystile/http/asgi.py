@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from keystile.errors import RequestError
+from keystile.http.patience import Patience
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -16,7 +16,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 MAX_BODY = 16_384  # bytes
-BODY_PATIENCE = 10.0  # seconds for a whole body
+_PATIENCE = Patience(10.0)  # seconds for a whole body
 _MAX_DIGITS = 20
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes one for each document
 NO_STORE: tuple[Header, ...] = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
@@ -51,8 +51,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     if announced is not None and (not announced.isdigit() or len(announced) > _MAX_DIGITS or int(announced) > MAX_BODY):
         raise RequestError("invalid_request", "the body is too large", status=413)
     try:
-        async with asyncio.timeout(BODY_PATIENCE):
-            return await _read_all(receive, None if announced is None else int(announced))
+        return await _PATIENCE.wait(_read_all(receive, None if announced is None else int(announced)))
     except TimeoutError as error:
         raise RequestError("invalid_request", "the body did not come in time", status=408) from error
 
