@@ -41,6 +41,13 @@ def story_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServe
         yield server
 
 
+@pytest.fixture(scope="module")
+def own_story_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Run a Redis for one more deployment: two that share one take each other's changes for forgeries."""
+    with RedisServer(tmp_path_factory.mktemp("own-redis")) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
 def story_world(
     keycloak_server: KeycloakServer, story_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory

@@ -29,7 +29,7 @@ OPTIONS = ("--scope", "read", "--scope", "deploy", "--audience", MCP, "--audienc
 
 @pytest.fixture(scope="module")
 def signing_world(
-    keycloak_server: KeycloakServer, story_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    keycloak_server: KeycloakServer, own_story_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KeycloakWorld]:
     """Serve a deployment whose JWTs the realm signs, beside a service that introspects there."""
     folder = tmp_path_factory.mktemp("signed")
@@ -40,7 +40,7 @@ def signing_world(
         "KEYSTILE_AUDIENCES": f"{MCP},{OTHER}",
         "KEYSTILE_TOKEN_TTL": "2m",
     }
-    world = KeycloakWorld.prepare(keycloak_server, story_redis, folder, environment)
+    world = KeycloakWorld.prepare(keycloak_server, own_story_redis, folder, environment)
     assert world.set_up() == "nothing to change\n"
     service = {"clientId": MCP, "publicClient": False, "secret": SECRET, "serviceAccountsEnabled": True}
     world.admin.create_client(service)

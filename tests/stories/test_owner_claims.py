@@ -29,11 +29,11 @@ BADGE = {**DEPARTMENT, "name": "badge", "multivalued": True}
 
 @pytest.fixture(scope="module")
 def telling_world(
-    keycloak_server: KeycloakServer, story_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    keycloak_server: KeycloakServer, own_story_redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KeycloakWorld]:
     """Serve a deployment whose JWTs tell of owners; the client's role is there before it is marked."""
     folder = tmp_path_factory.mktemp("telling")
-    world = KeycloakWorld.prepare(keycloak_server, story_redis, folder, make_environment(folder))
+    world = KeycloakWorld.prepare(keycloak_server, own_story_redis, folder, make_environment(folder))
     world.admin.create_client({"clientId": SHOP})
     for role in ("seller", "buyer"):
         world.admin.create_client_role(str(world.admin.get_client_id(SHOP)), {"name": role})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 MAX_WAITING = 1_000
+_LATER = 0.005  # seconds: whoever is being answered goes first
 
 
 class Chores:
@@ -44,6 +45,7 @@ class Chores:
 
     async def _run(self, name: Hashable, chore: Callable[[], Coroutine[None, None, object]]) -> None:
         try:
+            await asyncio.sleep(_LATER)
             async with self._places:
                 await chore()
         except KeystileError as error:  # it will be asked for again by the next look-up that needs it

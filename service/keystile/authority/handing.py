@@ -105,15 +105,18 @@ class HandedOut:
 
     async def run(self) -> None:
         """Go on taking back, and putting into the store what is held here, until cancelled."""
-        version, look_at = -1, 0.0
+        version, look_at, told = -1, 0.0, ""
         while True:
             if version != self._memory.version or self._ticks() >= look_at:
                 version, look_at = self._memory.version, self._ticks() + _LOOK
                 try:
                     await self.take_back_killed()
                     await self._put_away()
+                    told = ""
                 except CannotTellError as error:
-                    _log.info("something is left of the tokens of stopped keys", why=str(error))
+                    if told != str(error):  # an outage is told of once, not ten times a second
+                        told = str(error)
+                        _log.info("something is left of the tokens of stopped keys", why=told)
                     version = -1
             await asyncio.sleep(_PAUSE)
 

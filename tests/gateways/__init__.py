@@ -1,0 +1,1 @@
+"""What the shipped gateways do, on the real ones."""
