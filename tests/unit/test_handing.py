@@ -121,6 +121,29 @@ async def test_store_away_leaves_tokens_with_whoever_made_them(realm: RealmWorld
     assert realm.signer.revoked == [token]
 
 
+async def test_two_kills_of_one_key_take_a_held_token_back(
+    realm: RealmWorld, here: RealmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two graces of a key that ended, heard at once while Redis is away: whoever is second finds nothing left to do."""
+    issued = await realm.issue()
+    realm.store.down = True
+    token = (await realm.mint(here, issued)).token
+    told = realm.signer.revoke
+
+    async def revoke_slowly(text: str) -> None:
+        await asyncio.sleep(0)
+        await told(text)
+
+    monkeypatch.setattr(realm.signer, "revoke", revoke_slowly)
+    for _ in range(2):
+        await realm.world.here.alterations.rotate(issued.record.key_id, grace=timedelta(seconds=5), by="test")
+        await realm.world.pass_time(1)
+    await realm.world.pass_time(6)
+    with pytest.raises(CannotTellError):  # there may be more of other processes
+        await here.handed.take_back_killed()
+    assert set(realm.signer.revoked) == {token}
+
+
 async def test_held_tokens_are_put_away_when_the_store_is_back(realm: RealmWorld, here: RealmProcess) -> None:
     """What was held here while Redis was away is known to everybody afterwards."""
     issued = await realm.issue()

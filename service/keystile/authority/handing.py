@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -78,7 +79,8 @@ class HandedOut:
         held = [token for token in self._held.get(key_id, ()) if token.gen <= gen and token.expires_at > now]
         for token in held:
             await self._signer.revoke(token.text)
-            self._held[key_id].remove(token)
+            with suppress(ValueError):  # another kill of the same key was here meanwhile
+                self._held[key_id].remove(token)
         if any(token.gen <= gen for token in await self._store.of(key_id, now)):
             await self._take_back_stored(key_id, gen, now)
 
