@@ -73,6 +73,11 @@ class HandedOut:
         if not kept:
             raise CannotTellError("too many tokens of one key are alive", retry_after=int(self._lasting) // 2)
 
+    async def knows(self, key_id: str, text: str) -> bool:
+        """Tell whether that token was handed out for that key, and lives. Raises `CannotTellError`."""
+        held = any(token.text == text for token in self._held.get(key_id, ()))
+        return held or any(token.text == text for token in await self._store.of(key_id, self._now()))
+
     async def take_back(self, key_id: str, gen: int) -> None:
         """End the tokens of that key, of that generation or below. Raises `CannotTellError` if any may be left."""
         now = self._now()
