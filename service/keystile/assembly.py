@@ -381,7 +381,7 @@ class Assembly:
                 realm=self._backend.realm_tokens,
                 clients=self._settings.introspecting,
             ),
-            revocation=Revocation(jwts=jwts, alterations=alterations),
+            revocation=Revocation(jwts=jwts, alterations=alterations, handed=self._handed),
             lifecycle=lifecycle,
             registrar=registrar,
             assertions=AssertionVerifier(signatures=signatures, issuer=self._tokens.issuer, clock=now),

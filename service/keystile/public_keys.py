@@ -28,6 +28,10 @@ MAX_SIGNATURE = MAX_RSA_BITS // 8  # bytes
 MAX_FILE = 8_192  # characters of a JWK or PEM
 _P256_BYTES = 32
 _USUAL_EXPONENT = 65537
+_ED25519_BYTES, _ED25519_PRIME = 32, 2**255 - 19  # RFC 8032, 5.1
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+# The y of all points whose order divides 8. The attack: whoever registers one lets everybody sign for it.
+_SMALL_ORDER = frozenset({0, 1, _ED25519_PRIME - 1, _ORDER_8, _ED25519_PRIME - _ORDER_8})
 _ALGORITHMS = {"OKP": ("EdDSA", "Ed25519"), "EC": ("ES256",), "RSA": ("PS256", "RS256")}
 _MEMBERS = {"OKP": ("crv", "kty", "x"), "EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}  # RFC 7638, 3.2
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
@@ -175,8 +179,17 @@ def _load(canonical: str) -> Loaded:
             raise ValueError("a coordinate of P-256 is 32 bytes")
         return ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), ec.SECP256R1()).public_key()
     if members["kty"] == "OKP" and members["crv"] == "Ed25519":
-        return ed25519.Ed25519PublicKey.from_public_bytes(decode(members["x"]))
+        return _load_ed25519(decode(members["x"]))
     raise ValueError("a public key is Ed25519, P-256 or RSA")
+
+
+def _load_ed25519(point: bytes) -> ed25519.Ed25519PublicKey:
+    # What stands for no point at all verifies nothing. OpenSSL takes a y beyond the prime, which is another
+    # fingerprint of the same key, and points of small order.
+    y = int.from_bytes(point, "little") & ((1 << 255) - 1)
+    if len(point) != _ED25519_BYTES or y >= _ED25519_PRIME or y in _SMALL_ORDER:
+        raise ValueError("an Ed25519 key is a point of 32 bytes, and not of small order")
+    return ed25519.Ed25519PublicKey.from_public_bytes(point)
 
 
 def _load_rsa(modulus: bytes, exponent: bytes) -> rsa.RSAPublicKey:

@@ -15,6 +15,7 @@ from keystile.authority.sign_in import SignIn
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, TooManyFailuresError
 from keystile.peppers import Peppers
 from keystile.public_keys import encode, signed_text
+from keystile.records import RevocationReason
 from unit.authing import challenged, login, post, signed
 from unit.builders import ISSUER as WORLD
 from unit.builders import PEPPERS, asked, pepper
@@ -241,6 +242,26 @@ async def test_unknown_keys_count_as_failures_and_then_wait(signing: SigningWorl
     with pytest.raises(TooManyFailuresError):
         await door.verify(answered(door, new_pair()), asked(door="auth"))
     assert len(signing.world.directory.finds) == looked_up
+
+
+async def test_bad_signatures_cost_and_count_the_same_whoever_is_known(signing: SigningWorld) -> None:
+    """The attack: rubbish is sent for a fingerprint, and how soon the address has failed enough tells who is known."""
+    world = signing.world
+    ended = await signing.register(pair(number=2))
+    await world.here.lifecycle.revoke(ended.record.key_id, reason=RevocationReason.UNSPECIFIED, revoked_by="test")
+    await signing.register(pair())
+    door, costs = sign_in(signing), []
+    for number, by in enumerate((pair(), pair(number=2), new_pair())):
+        world.directory.finds.clear()
+        before, address = world.far.gets, f"192.0.2.{number + 100}"
+        for guess in range(world.failures):
+            asks = answered(door, by)
+            rubbish = Answered(question=asks.question, nonce=asks.nonce, signature=bytes([guess]) * 64)
+            with pytest.raises(KeyRefusedError):
+                await door.verify(rubbish, asked(door="auth", address=address))
+        waits = await world.here.verifier.limiter.wait(address)
+        costs.append((len(world.directory.finds), world.far.gets - before, waits))
+    assert costs == [(world.failures, 0, 0)] * 3
 
 
 async def test_nobody_can_tell_is_not_a_refusal(signing: SigningWorld) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keystile.authority.revocation import Revocation
 from keystile.errors import CannotTellError
 from keystile.records import RevocationReason
 from unit.builders import asked
@@ -43,6 +44,24 @@ async def test_revoked_key_takes_all_its_tokens_along(realm: RealmWorld, here: R
     assert realm.signer.is_active(kept)
     await here.handed.take_back_killed()
     assert len(realm.signer.revoked) == 2
+
+
+async def test_token_that_its_key_revokes_is_taken_back_and_never_given_again(
+    realm: RealmWorld, here: RealmProcess
+) -> None:
+    """RFC 7009, 2: 200 for a token of the realm means that it ends there too; another key ends nothing by it."""
+    issued, other = await realm.issue(), await realm.issue()
+    token = (await realm.mint(here, issued)).token
+    elsewhere = realm.join(await realm.world.start())
+    for key, ends in ((other, []), (issued, [token])):
+        world = realm.world.here
+        verdict = await world.verifier.verify(key.key.reveal(), asked())
+        revocation = Revocation(jwts=world.jwts, alterations=world.alterations, handed=here.handed)
+        await revocation.revoke(token, key.key.reveal(), verdict, asked())
+        await realm.world.pass_time(0.1)
+        await elsewhere.handed.take_back_killed()
+        assert realm.signer.revoked == ends
+    assert (await realm.mint(here, issued)).token != token
 
 
 async def test_any_process_that_hears_of_it_takes_back(realm: RealmWorld, here: RealmProcess) -> None:
@@ -119,6 +138,29 @@ async def test_store_away_leaves_tokens_with_whoever_made_them(realm: RealmWorld
     realm.store.down = False
     await here.handed.take_back_killed()
     assert realm.signer.revoked == [token]
+
+
+async def test_two_kills_of_one_key_take_a_held_token_back(
+    realm: RealmWorld, here: RealmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two graces of a key that ended, heard at once while Redis is away: whoever is second finds nothing left to do."""
+    issued = await realm.issue()
+    realm.store.down = True
+    token = (await realm.mint(here, issued)).token
+    told = realm.signer.revoke
+
+    async def revoke_slowly(text: str) -> None:
+        await asyncio.sleep(0)
+        await told(text)
+
+    monkeypatch.setattr(realm.signer, "revoke", revoke_slowly)
+    for _ in range(2):
+        await realm.world.here.alterations.rotate(issued.record.key_id, grace=timedelta(seconds=5), by="test")
+        await realm.world.pass_time(1)
+    await realm.world.pass_time(6)
+    with pytest.raises(CannotTellError):  # there may be more of other processes
+        await here.handed.take_back_killed()
+    assert set(realm.signer.revoked) == {token}
 
 
 async def test_held_tokens_are_put_away_when_the_store_is_back(realm: RealmWorld, here: RealmProcess) -> None:

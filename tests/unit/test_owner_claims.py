@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keystile.adapters.keycloak.attributes import to_owner
+from keystile.authority.delegating import PresentedToken
 from keystile.changes import EVERY_ROLE, Change
 from keystile.claims import MAX_JWT, Grant, check_claims, claims_of
 from keystile.errors import ConfigurationError, KeyRefusedError, PolicyRefusedError, Reason
@@ -203,6 +204,23 @@ async def test_a_changed_attribute_ends_jwts_that_tell_the_former(world: World) 
     assert killed.value.reason is Reason.JWT_KILLED
     later = await world.exchange.mint(await world.verify(issued.key, rules=RULES), asked(RULES))
     assert jwt.decode(later.token, options={"verify_signature": False})["dept"] == "board"
+
+
+async def test_what_a_jwt_tells_of_its_owner_need_not_be_so_of_who_acts(world: World) -> None:
+    """An agent without the owner's roles acts by a JWT that tells them, until the owner itself loses one."""
+    agent = await world.issue(owner="agent", policy=Policy(scopes=("read",)))
+    alice = await world.issue(policy=Policy(scopes=("read",), may_act=(agent.record.key_id,)))
+    world.directory.held |= {alice.owner.id: HOLDS, agent.owner.id: frozenset()}
+    await world.pass_time(0)
+    roles = api_rules(knows_roles=True, owner_claims=parse_owner_claims(["deployer"], ["/ops"], []))
+    subject, actor = (PresentedToken(each.key.reveal(), is_jwt=False) for each in (alice, agent))
+    _, minted = await world.delegating().issue(subject, actor, asked(roles))
+    assert (await world.here.jwts.verify(minted.token, asked(roles))).claims["roles"] == ["deployer"]
+    world.directory.held[alice.owner.id] = frozenset()
+    await world.here.follower.announce(Change(owner_id=EVERY_ROLE, at=world.time.now().timestamp()))
+    with pytest.raises(KeyRefusedError) as killed:
+        await world.here.jwts.verify(minted.token, asked(roles))
+    assert killed.value.reason is Reason.JWT_KILLED
 
 
 async def test_a_jwt_that_no_header_could_carry_is_refused(world: World) -> None:

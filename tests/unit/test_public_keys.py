@@ -102,6 +102,17 @@ def test_weak_and_strange_keys_are_refused(jwk: Any) -> None:  # noqa: ANN401 - 
     assert "AAAA" not in refusal(jwk)
 
 
+P25519 = 2**255 - 19
+ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+
+
+@pytest.mark.parametrize("sign", [0, 1])
+@pytest.mark.parametrize("y", [0, 1, P25519 - 1, ORDER_8, P25519 - ORDER_8, P25519, P25519 + 1, P25519 + 3])
+def test_points_that_anybody_signs_for_are_refused(y: int, sign: int) -> None:
+    """The attack: under an Ed25519 point of small order one signature is good for many texts (RFC 8032, 5.1.7)."""
+    assert refusal({**ED25519, "x": encode((y | sign << 255).to_bytes(32, "little"))})
+
+
 def test_other_curves_in_a_pem_are_refused() -> None:
     """What cannot be checked here is not registered."""
     for private in (ec.generate_private_key(ec.SECP256K1()), ed448.Ed448PrivateKey.generate()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -72,13 +73,19 @@ class HandedOut:
         if not kept:
             raise CannotTellError("too many tokens of one key are alive", retry_after=int(self._lasting) // 2)
 
+    async def knows(self, key_id: str, text: str) -> bool:
+        """Tell whether that token was handed out for that key, and lives. Raises `CannotTellError`."""
+        held = any(token.text == text for token in self._held.get(key_id, ()))
+        return held or any(token.text == text for token in await self._store.of(key_id, self._now()))
+
     async def take_back(self, key_id: str, gen: int) -> None:
         """End the tokens of that key, of that generation or below. Raises `CannotTellError` if any may be left."""
         now = self._now()
         held = [token for token in self._held.get(key_id, ()) if token.gen <= gen and token.expires_at > now]
         for token in held:
             await self._signer.revoke(token.text)
-            self._held[key_id].remove(token)
+            with suppress(ValueError):  # another kill of the same key was here meanwhile
+                self._held[key_id].remove(token)
         if any(token.gen <= gen for token in await self._store.of(key_id, now)):
             await self._take_back_stored(key_id, gen, now)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from keystile.authority.alterations import Alterations
+    from keystile.authority.handing import HandedOut
     from keystile.authority.jwts import JwtVerifier
     from keystile.policy import RequestContext
     from keystile.verdicts import Verdict
@@ -26,10 +27,11 @@ _OTHERS = "the token was not issued to this client"
 
 @dataclass(frozen=True, kw_only=True)
 class Revocation:
-    """Ends what a proved key asks to end, and nothing of anybody else."""
+    """Ends what a proved key asks to end, and nothing of anybody else. *handed*: what it gave where the realm signs."""
 
     jwts: JwtVerifier
     alterations: Alterations
+    handed: HandedOut | None = None
 
     async def revoke(self, token: str, presented: str, verdict: Verdict, context: RequestContext) -> None:
         """End *token* for the holder of the key *presented*, on which *verdict* was given for this request.
@@ -49,11 +51,17 @@ class Revocation:
     async def _revoke_jwt(self, token: str, verdict: Verdict) -> None:
         claims = self.jwts.tokens.verify(token)
         if claims is None:
+            await self._revoke_of_realm(token, verdict.record.key_id)
             return
         if claims["client_id"] != verdict.record.key_id:
             raise RequestError("invalid_request", _OTHERS)
         if not self.jwts.is_ended(claims):
             await self._end(claims, verdict)
+
+    async def _revoke_of_realm(self, token: str, key_id: str) -> None:
+        # One token is given to all who present that key: it ends with all that the key gave so far, or comes back.
+        if self.handed is not None and await self.handed.knows(key_id, token):
+            await self.alterations.end_jwts(key_id, by=f"key:{key_id}")
 
     async def _end(self, claims: dict[str, Any], verdict: Verdict) -> None:
         key_id, memory = verdict.record.key_id, self.jwts.verifier.memory

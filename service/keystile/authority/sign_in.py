@@ -58,7 +58,7 @@ class SignIn:
             record = await self.find(answered.question.fingerprint, context)
             is_new = False
             if record is None and newcomer is not None and self.newcomers is not None:
-                await self._check_new(newcomer.public_key, answered, text, context)
+                await self._check_signed(newcomer.public_key, answered, text, context)
                 record, is_new = (await self.newcomers.welcome(newcomer, context)).record, True
             if record is None:
                 await self.refuse_unknown(answered, text, context)
@@ -82,6 +82,9 @@ class SignIn:
 
     async def prove(self, record: KeyRecord, answered: Answered, text: bytes, context: RequestContext) -> Verdict:
         """Return the verdict on the credential whose record was found, if its key signed that text."""
+        if record.public_key is not None:
+            # Before anything else is read: what a bad signature costs and counts tells nobody who is known.
+            await self._check_signed(record.public_key, answered, text, context, record.key_id)
 
         async def prove(key: PublicKey) -> None:
             _check(key, answered, text)
@@ -92,13 +95,15 @@ class SignIn:
     async def prove_new(self, key: PublicKey, answered: Answered, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the holder of *key*, which nobody need have registered, answered that."""
         with self.signatures.audited(context):
-            await self._check_new(key, answered, await self.challenges.spend(answered), context)
+            await self._check_signed(key, answered, await self.challenges.spend(answered), context)
 
-    async def _check_new(self, key: PublicKey, answered: Answered, text: bytes, context: RequestContext) -> None:
+    async def _check_signed(
+        self, key: PublicKey, answered: Answered, text: bytes, context: RequestContext, key_id: str | None = None
+    ) -> None:
         try:
-            _check(key, answered, text)
+            _check(key, answered, text, key_id)
         except KeyRefusedError:
-            await self.signatures.verifier.limiter.fail(context.address, key.fingerprint)
+            await self.signatures.verifier.limiter.fail(context.address, answered.question.fingerprint)
             raise
 
     async def refuse_unknown(self, answered: Answered, text: bytes, context: RequestContext) -> NoReturn:
@@ -109,8 +114,8 @@ class SignIn:
         raise KeyRefusedError(Reason.UNKNOWN)
 
 
-def _check(key: PublicKey, answered: Answered, text: bytes) -> None:
+def _check(key: PublicKey, answered: Answered, text: bytes, key_id: str | None = None) -> None:
     question = answered.question
     signed = key.verifies(question.algorithm, text, answered.signature)
     if not signed or key.fingerprint != question.fingerprint:
-        raise KeyRefusedError(Reason.BAD_SIGNATURE)
+        raise KeyRefusedError(Reason.BAD_SIGNATURE, key_id=key_id)
