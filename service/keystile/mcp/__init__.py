@@ -1,0 +1,1 @@
+"""For MCP servers that take JWTs of Keystile."""
