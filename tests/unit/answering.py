@@ -43,8 +43,8 @@ def a_token(text: str = "jwt", life: int = 300) -> Reply:
 class Answering:
     """Gives *replies* by path, one after the other; the last one of a path over and over."""
 
-    def __init__(self, **replies: list[Reply]) -> None:
-        self.replies = {f"/{path.replace('__', '/')}": deque(each) for path, each in replies.items()}
+    def __init__(self, replies: Mapping[str, list[Reply]] | None = None) -> None:
+        self.replies = {path: deque(each) for path, each in (replies or {}).items()}
         self.asked: list[Asked] = []
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("H", (_Handler,), {"owner": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))

@@ -17,10 +17,10 @@ import pytest
 from keystile.client import (
     AddressError,
     ExchangeRefusedError,
-    ExchangeUnavailableError,
     KeystileAuth,
     KeystileClientError,
     NoKeyError,
+    UnavailableError,
 )
 from keystile.client.exchange import Exchange
 from keystile.client.keys import key_source
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MCP = "https://mcp.example.com/mcp"
+TOKEN = "/sts/token"
 _STRANGERS = "bcrypt cachetools cryptography granian jwt keycloak limits mcp pydantic quart redis structlog typer"
 
 
@@ -80,9 +81,9 @@ def test_importing_it_needs_httpx_alone() -> None:
 
 def test_a_request_carries_a_jwt_for_the_resource() -> None:
     """The token endpoint gets the key and what is asked for, once for two requests; the resource server the JWT."""
-    with Answering(sts__token=[a_token()], tool=[Reply()]) as server, httpx.Client(auth=auth_for(server)) as http:
+    with Answering({TOKEN: [a_token()], "/tool": [Reply()]}) as server, httpx.Client(auth=auth_for(server)) as http:
         assert [http.get(f"{server.url}/tool").status_code for _ in range(2)] == [200, 200]
-    (asked,) = server.asked_for("/sts/token")
+    (asked,) = server.asked_for(TOKEN)
     assert asked.headers["Authorization"] == f"Bearer {KEY}"
     assert asked.body == b"grant_type=client_credentials&resource=https%3A%2F%2Fmcp.example.com%2Fmcp&scope=read"
     assert [each.headers["Authorization"] for each in server.asked_for("/tool")] == ["Bearer jwt", "Bearer jwt"]
@@ -108,7 +109,7 @@ async def test_a_401_costs_one_fresh_exchange_and_one_retry(kind: str) -> None:
     """The request is sent again as it was, with another JWT; a second 401 is the answer."""
     tokens = [a_token("one"), a_token("two"), a_token("three")]
     tool = [Reply(401), Reply(200), Reply(401)]
-    with Answering(sts__token=tokens, tool=tool) as server:
+    with Answering({TOKEN: tokens, "/tool": tool}) as server:
         async with client_of(kind, auth_for(server)) as post:
             assert (await post(f"{server.url}/tool", json={"a": 1})).status_code == 200
             assert (await post(f"{server.url}/tool", json={"a": 2})).status_code == 401
@@ -119,7 +120,7 @@ async def test_a_401_costs_one_fresh_exchange_and_one_retry(kind: str) -> None:
 def test_a_stream_is_not_sent_twice() -> None:
     """What cannot be read again is not sent again: the 401 is the answer, and the next request has a fresh JWT."""
     with (
-        Answering(sts__token=[a_token("one"), a_token("two")], tool=[Reply(401), Reply(200)]) as server,
+        Answering({TOKEN: [a_token("one"), a_token("two")], "/tool": [Reply(401), Reply(200)]}) as server,
         httpx.Client(auth=auth_for(server)) as http,
     ):
         answers = [http.post(f"{server.url}/tool", content=iter([b"a", b"b"])).status_code for _ in range(2)]
@@ -130,19 +131,19 @@ def test_a_stream_is_not_sent_twice() -> None:
 
 def test_the_key_follows_no_redirect() -> None:
     """The attack: an issuer that sends the client on, with the key, to somebody else."""
-    with Answering(elsewhere=[a_token()]) as other:
+    with Answering({"/elsewhere": [a_token()]}) as other:
         away = Reply(307, headers={"Location": f"{other.url}/elsewhere"})
-        with Answering(sts__token=[away]) as server:
+        with Answering({TOKEN: [away]}) as server:
             assert "answers 307" in str(failure(server))
     assert other.asked == []
 
 
 def test_neither_key_nor_jwt_follow_a_resource_server_elsewhere() -> None:
     """A redirect of the resource server to another origin gets no credential."""
-    with Answering(elsewhere=[Reply()]) as other:
+    with Answering({"/elsewhere": [Reply()]}) as other:
         away = Reply(307, headers={"Location": f"{other.url.replace('127.0.0.1', 'localhost')}/elsewhere"})
         with (
-            Answering(sts__token=[a_token()], tool=[away]) as server,
+            Answering({TOKEN: [a_token()], "/tool": [away]}) as server,
             httpx.Client(auth=auth_for(server), follow_redirects=True) as http,
         ):
             assert http.get(f"{server.url}/tool").status_code == 200
@@ -152,7 +153,7 @@ def test_neither_key_nor_jwt_follow_a_resource_server_elsewhere() -> None:
 
 def test_no_proxy_reads_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy of the environment sees nothing of plain http, which is for this machine alone."""
-    with Answering(sts__token=[a_token()]) as server, Answering() as proxy:
+    with Answering({TOKEN: [a_token()]}) as server, Answering() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         monkeypatch.setenv("NO_PROXY", "")
@@ -209,7 +210,7 @@ def test_plain_http_may_be_allowed_by_name() -> None:
 def test_what_the_server_says_is_shown_without_the_key() -> None:
     """The error word and its description reach the caller; a key that they repeat does not, nor a control character."""
     document = {"error": "invalid_scope", "error_description": f"not\x1b[31m for {KEY}"}
-    with Answering(sts__token=[Reply(400, document)]) as server:
+    with Answering({TOKEN: [Reply(400, document)]}) as server:
         error = failure(server)
     assert isinstance(error, ExchangeRefusedError)
     assert (error.status, error.error) == (400, "invalid_scope")
@@ -233,15 +234,15 @@ def test_what_the_server_says_is_shown_without_the_key() -> None:
 )
 def test_what_is_no_token_response_is_a_refusal(reply: Reply) -> None:
     """Whoever answers that is no token endpoint."""
-    with Answering(sts__token=[reply]) as server:
+    with Answering({TOKEN: [reply]}) as server:
         assert isinstance(failure(server), ExchangeRefusedError)
 
 
 def test_answers_are_bounded() -> None:
     """A server that goes on talking is not listened to for ever."""
-    with Answering(sts__token=[Reply(200, body=b" " * (MAX_ANSWER + 1))]) as server:
+    with Answering({TOKEN: [Reply(200, body=b" " * (MAX_ANSWER + 1))]}) as server:
         error = failure(server)
-    assert isinstance(error, ExchangeUnavailableError)
+    assert isinstance(error, UnavailableError)
     assert "too much of an answer" in str(error)
 
 
@@ -257,7 +258,7 @@ def test_retry_after_is_honoured(status: int) -> None:
     """The server is asked again when it said so, not before, and its next answer counts."""
     busy = Reply(status, {"error": "temporarily_unavailable"}, {"Retry-After": "3"})
     waited: list[float] = []
-    with Answering(sts__token=[busy, busy, a_token()]) as server:
+    with Answering({TOKEN: [busy, busy, a_token()]}) as server:
         assert exchange_with(server, waited)().text == "jwt"
     assert waited == [3.0, 3.0]
 
@@ -267,18 +268,18 @@ def test_retry_after_is_honoured_within_bounds() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     for said, least in (("3600", 3600), (date, 3500)):
         with (
-            Answering(sts__token=[Reply(503, headers={"Retry-After": said})]) as server,
-            pytest.raises(ExchangeUnavailableError) as refused,
+            Answering({TOKEN: [Reply(503, headers={"Retry-After": said})]}) as server,
+            pytest.raises(UnavailableError) as refused,
         ):
             exchange_with(server, [])()
         assert refused.value.retry_after is not None
         assert least <= refused.value.retry_after <= 3600
-    with Answering(sts__token=[Reply(503, headers={"Retry-After": "soon"})]) as server:
+    with Answering({TOKEN: [Reply(503, headers={"Retry-After": "soon"})]}) as server:
         assert getattr(failure(server), "retry_after", 0) is None
     waited: list[float] = []
     with (
-        Answering(sts__token=[Reply(503, headers={"Retry-After": "0"})]) as server,
-        pytest.raises(ExchangeUnavailableError),
+        Answering({TOKEN: [Reply(503, headers={"Retry-After": "0"})]}) as server,
+        pytest.raises(UnavailableError),
     ):
         exchange_with(server, waited, patience=3.0)()
     assert waited == [0.5] * 5
@@ -286,7 +287,7 @@ def test_retry_after_is_honoured_within_bounds() -> None:
 
 def test_a_jwt_counts_from_before_it_was_asked_for() -> None:
     """Four fifths of its life, by the clock of whoever asks."""
-    with Answering(sts__token=[a_token(life=300)]) as server:
+    with Answering({TOKEN: [a_token(life=300)]}) as server:
         assert exchange_with(server, [])().used_until == 240.0
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from keystile.client.errors import ExchangeUnavailableError
+from keystile.client.errors import UnavailableError
 from keystile.client.exchange import Token
 from keystile.client.tokens import Tokens
 from stack.processes import wait_until
@@ -100,9 +100,9 @@ def test_a_refused_jwt_is_used_no_more() -> None:
 def test_a_failure_is_everybodys_and_tried_again() -> None:
     """All who waited hear why there is no JWT; the next one asks anew."""
     source = Source()
-    source.failure = ExchangeUnavailableError("away")
+    source.failure = UnavailableError("away")
     tokens = source.tokens()
-    with pytest.raises(ExchangeUnavailableError, match="away"):
+    with pytest.raises(UnavailableError, match="away"):
         tokens.get()
     source.failure = None
     assert (tokens.get(), source.count) == ("jwt2", 2)
@@ -111,10 +111,10 @@ def test_a_failure_is_everybodys_and_tried_again() -> None:
 def test_a_server_that_asks_for_peace_gets_it() -> None:
     """After `Retry-After` nobody asks before that time, but for at most a minute."""
     source = Source()
-    source.failure = ExchangeUnavailableError("busy", retry_after=3600.0)
+    source.failure = UnavailableError("busy", retry_after=3600.0)
     tokens = source.tokens()
     for source.now in (0.0, 1.0, 59.9):
-        with pytest.raises(ExchangeUnavailableError, match="busy"):
+        with pytest.raises(UnavailableError, match="busy"):
             tokens.get()
     assert source.count == 1
     source.failure = None
@@ -126,9 +126,9 @@ async def test_nobody_waits_for_ever() -> None:
     """An exchange that hangs is given up on by a thread and by a coroutine alike."""
     source = Source(open_=False)
     tokens = Tokens(source, -4.9, lambda: source.now)  # with the slack: 0.1 s
-    with pytest.raises(ExchangeUnavailableError, match="no JWT within"):
+    with pytest.raises(UnavailableError, match="no JWT within"):
         await asyncio.to_thread(tokens.get)
-    with pytest.raises(ExchangeUnavailableError, match="no JWT within"):
+    with pytest.raises(UnavailableError, match="no JWT within"):
         await tokens.wait()
     source.may_end.set()
     assert wait_until(lambda: tokens.get() == "jwt1", 60)

@@ -18,7 +18,7 @@ from keystile.cli.login import login
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command, with_deployment
 from keystile.cli.tokens import headers, presented_key, token
-from keystile.client.errors import ExchangeUnavailableError, KeystileClientError
+from keystile.client.errors import KeystileClientError, UnavailableError
 from keystile.errors import CannotTellError, ConfigurationError, KeyRefusedError, KeystileError
 from keystile.peppers import new_pepper
 from keystile.policy import RequestContext
@@ -158,7 +158,7 @@ def run() -> None:
     """Run a command; what goes wrong is one line on standard error and exit code 1."""
     try:
         app()
-    except (CannotTellError, ExchangeUnavailableError) as error:
+    except (CannotTellError, UnavailableError) as error:
         _fail(f"{error}; try again")
     except ConfigurationError as error:
         _fail(str(error).replace("; ", "\n  "))

@@ -4,16 +4,16 @@ from keystile.client.auth import KeystileAuth
 from keystile.client.errors import (
     AddressError,
     ExchangeRefusedError,
-    ExchangeUnavailableError,
     KeystileClientError,
     NoKeyError,
+    UnavailableError,
 )
 
 __all__ = [
     "AddressError",
     "ExchangeRefusedError",
-    "ExchangeUnavailableError",
     "KeystileAuth",
     "KeystileClientError",
     "NoKeyError",
+    "UnavailableError",
 ]

@@ -4,7 +4,7 @@ KeystileClientError
 ├── NoKeyError                 there is no API key at hand, or what is there is none
 ├── AddressError               the issuer's address cannot be used
 ├── ExchangeRefusedError       the server says no, and will say it again
-└── ExchangeUnavailableError   nobody could tell: try again later
+└── UnavailableError           nobody could tell: try again later
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ExchangeRefusedError(KeystileClientError):
         self.error = error
 
 
-class ExchangeUnavailableError(KeystileClientError):
+class UnavailableError(KeystileClientError):
     """No answer in time, or 429 or 5xx; *retry_after* is in seconds, None where nothing was said."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keystile.client.errors import ExchangeRefusedError, ExchangeUnavailableError, KeystileClientError
+from keystile.client.errors import ExchangeRefusedError, KeystileClientError, UnavailableError
 from keystile.client.wire import post, server_url
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Exchange:
         while True:
             try:
                 return self._ask(self.key(), end)
-            except ExchangeUnavailableError as error:
+            except UnavailableError as error:
                 if error.retry_after is None:
                     raise
                 wait = max(error.retry_after, _SHORTEST_WAIT)
@@ -101,6 +101,6 @@ def refusal(url: str, answer: Answer, key: ApiKey) -> KeystileClientError:
     """Return why *answer* is no JWT: what passes by itself, and what does not."""
     said = key.hidden_from(answer.said)
     if answer.status == _TOO_MANY or answer.status >= _BROKEN:
-        return ExchangeUnavailableError(f"{url} answers {said}", retry_after=answer.retry_after)
+        return UnavailableError(f"{url} answers {said}", retry_after=answer.retry_after)
     error = key.hidden_from(answer.error)
     return ExchangeRefusedError(f"{url} answers {said}", status=answer.status, error=error)

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from keystile.client.errors import ExchangeUnavailableError
+from keystile.client.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,11 +77,11 @@ class Tokens:
         try:
             token = self._exchange()
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
-            asked = error.retry_after if isinstance(error, ExchangeUnavailableError) else None
+            asked = error.retry_after if isinstance(error, UnavailableError) else None
             self._held_until = self._clock() + min(asked or 0.0, _LONGEST_HOLD)
             flight.set_exception(error)
         else:
             flight.set_result(token)
 
-    def _too_slow(self) -> ExchangeUnavailableError:
-        return ExchangeUnavailableError(f"no JWT within {self._patience:.0f} s")
+    def _too_slow(self) -> UnavailableError:
+        return UnavailableError(f"no JWT within {self._patience:.0f} s")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from keystile.client.errors import AddressError, ExchangeUnavailableError
+from keystile.client.errors import AddressError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -89,7 +89,7 @@ def post(
     except (httpx.HTTPError, OSError) as error:
         # Not raised from here: httpx's errors hold the request, and that holds the key.
         why = shown(str(error) or type(error).__name__)
-    raise ExchangeUnavailableError(f"{url} does not answer: {why}")
+    raise UnavailableError(f"{url} does not answer: {why}")
 
 
 def may_use_proxy(url: str) -> bool:
