@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from stack.files import write_private
 from stack.kept import Kept
@@ -56,7 +55,7 @@ class Deployment:
         issuer = settings.get("KEYSTILE_ISSUER") or Path(settings["KEYSTILE_ISSUER_FILE"]).read_text().strip()
         self.mcp = McpServer(
             issuer,
-            keystile_url=self.keystile.url + urlsplit(issuer).path,
+            keystile_url=self.keystile.url,
             port=kept.port("mcp_port"),
             key_file=directory / "mcp.key",
             log_path=directory / "mcp.log",

@@ -59,7 +59,7 @@ def a_jwt(header: Mapping[str, Any] | None = None, **changes: Any) -> str:  # no
 
 @asynccontextmanager
 async def verifier(server: Answering, **more: Any) -> AsyncIterator[KeystileTokenVerifier]:  # noqa: ANN401 - any argument
-    built = KeystileTokenVerifier(ISSUER, MCP, keystile_url=server.issuer, **more)
+    built = KeystileTokenVerifier(ISSUER, MCP, keystile_url=server.url, **more)
     try:
         yield built
     finally:

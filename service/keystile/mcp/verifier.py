@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import jwt
 from mcp.server.auth.provider import AccessToken, TokenVerifier
@@ -31,8 +32,9 @@ class KeystileTokenVerifier(TokenVerifier):
     protected resource (RFC 9728), by which clients find the *issuer*.
 
     Without *introspection_key* (or the file that holds it) JWTs are checked offline, and one of a revoked key works
-    until it ends. With it Keystile is asked, and a yes is believed for *believed_for* seconds. *keystile_url* is where
-    this server reaches Keystile, if that is not the issuer; plain http is for loopback, and for hosts in *plain_http*.
+    until it ends. With it Keystile is asked, and a yes is believed for *believed_for* seconds. *keystile_url*, as in
+    ``http://keystile:8400``, is where this server reaches Keystile, if not at the issuer: the paths are the issuer's.
+    Plain http is for loopback, and for hosts in *plain_http*.
     """
 
     def __init__(
@@ -50,7 +52,8 @@ class KeystileTokenVerifier(TokenVerifier):
         self._issuer = issuer
         self._resource = resource
         self._scopes = list(required_scopes)
-        self._asking = Asking(keystile_url or issuer, plain_http)
+        reached_at = keystile_url.rstrip("/") + urlsplit(issuer).path if keystile_url else issuer
+        self._asking = Asking(reached_at, plain_http)
         self._keys = Jwks(self._asking)
         self._introspection: Introspection | None = None
         if introspection_key is not None or introspection_key_file is not None:
