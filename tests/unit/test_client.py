@@ -53,6 +53,10 @@ def failure(server: Answering, **more: Any) -> KeystileClientError:  # noqa: ANN
     error = refused.value
     assert KEY not in "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
     assert (error.__cause__, error.__context__) == (None, None)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [frame.f_locals for frame in frames if "keystile/client/" in frame.f_code.co_filename]
+    assert ours
+    assert KEY not in repr(ours)
     return error
 
 
@@ -61,6 +65,7 @@ def exchange_with(server: Answering, waited: list[float], patience: float = 10.0
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
+        assert len(waited) < 100
         now[0] += seconds
 
     return Exchange(server.issuer, key_source(KEY), MCP, ("read",), patience, lambda: now[0], sleep)

@@ -377,6 +377,18 @@ def test_image_is_installed_from_the_lock_without_build_tools() -> None:
     assert fnmatch(stages[-1], "python:3.1?-slim")
 
 
+def test_serving_needs_nothing_of_the_extra() -> None:
+    """The lock for serving holds no MCP SDK; that of the extra holds it, and otherwise the very same versions."""
+    serving, extra = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / f"service/{name}").read_text(), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-mcp.lock")
+    )
+    assert ("mcp" in serving, "mcp" in extra) == (False, True)
+    assert {name: extra[name] for name in serving.keys() & extra.keys()} == {
+        name: serving[name] for name in serving.keys() & extra.keys()
+    }
+
+
 def everything_under(*names: str) -> set[str]:
     """Return these installed packages and all that they need here."""
     found: set[str] = set()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from keystile.client.errors import AddressError, NoKeyError
 from keystile.client.keys import key_source
@@ -175,6 +176,17 @@ async def test_an_issuer_that_is_away_is_missed_after_a_while(broken: Reply) -> 
         stand.now += 1
         assert not await stand.knows()
         await stand.asking.close()
+
+
+async def test_keys_of_every_kind_we_sign_with_count() -> None:
+    """A key for EdDSA verifies what it signed, and nothing that claims another algorithm."""
+    private = Ed25519PrivateKey.generate()
+    algorithm = jwt.algorithms.OKPAlgorithm()
+    document = {**json.loads(algorithm.to_jwk(private.public_key())), "kid": "k1", "alg": "EdDSA"}
+    with Answering({JWKS: [Reply(200, {"keys": [document]})]}) as server:
+        async with verifier(server) as checks:
+            assert await checks.verify_token(jwt.encode(claims(), private, "EdDSA", headers=HEADER))
+            assert await checks.verify_token(a_jwt()) is None
 
 
 async def test_only_keys_for_our_algorithms_count() -> None:

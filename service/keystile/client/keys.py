@@ -11,7 +11,7 @@ from keystile.client.errors import NoKeyError
 
 VARIABLE = "KEYSTILE_API_KEY"
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,72}", re.ASCII)
-_MAX_FILE = 1_024  # characters
+_MAX_FILE = 1_024  # bytes
 
 
 class ApiKey:
@@ -19,10 +19,10 @@ class ApiKey:
 
     __slots__ = ("_text",)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, refusal: str = "what was given is no API key") -> None:
         """Raise a `NoKeyError` for what cannot be a key: it could say anything in a header."""
         if not _KEY.fullmatch(text):
-            raise NoKeyError("what was given is no API key")
+            raise NoKeyError(refusal)
         self._text = text
 
     def reveal(self) -> str:
@@ -56,9 +56,8 @@ def key_source(text: str | None = None, file: str | os.PathLike[str] | None = No
 
 def _read(path: Path) -> ApiKey:
     try:
-        with path.open(encoding="ascii") as file:
-            return ApiKey(file.read(_MAX_FILE).strip())
+        with path.open("rb") as file:
+            text = file.read(_MAX_FILE).decode("ascii", "replace")
     except OSError as error:
         raise NoKeyError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, NoKeyError):
-        raise NoKeyError(f"{path} holds no API key") from None
+    return ApiKey(text.strip(), f"{path} holds no API key")

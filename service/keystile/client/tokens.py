@@ -8,7 +8,7 @@ import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
-from keystile.client.errors import UnavailableError
+from keystile.client.errors import KeystileClientError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,8 @@ class Tokens:
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it is
             asked = error.retry_after if isinstance(error, UnavailableError) else None
             self._held_until = self._clock() + min(asked or 0.0, _LONGEST_HOLD)
-            flight.set_exception(error)
+            # What reports errors shows the variables of their frames, and those of an exchange hold the key.
+            flight.set_exception(error.with_traceback(None) if isinstance(error, KeystileClientError) else error)
         else:
             flight.set_result(token)
 
