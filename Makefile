@@ -42,6 +42,8 @@ compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: .venv/tests
 	printf 'hatchling\neditables\n' | $(compile) pyproject.toml - --output-file service/requirements.lock
 	$(compile) tests/requirements.in --constraint service/requirements.lock --output-file tests/requirements.lock
+	$(compile) pyproject.toml --extra mcp --constraint service/requirements.lock --constraint tests/requirements.lock \
+		--output-file service/requirements-mcp.lock
 
 python_fault = $(or $(version_fault),$(venv_fault))
 version_fault = $(shell $(PYTHON) -c 'import sys; v = sys.version_info[:3]; sys.stdout.write("" if v >= (3, 11) else \

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
 
 PREFIX = "KEYSTILE_"
-NOT_SETTINGS = frozenset({"KEYSTILE_URL", "KEYSTILE_PID", "KEYSTILE_API_KEY"})  # for people and scripts
+NOT_SETTINGS = frozenset({"KEYSTILE_URL", "KEYSTILE_MCP_URL", "KEYSTILE_PID", "KEYSTILE_API_KEY"})  # for people
 _LONGEST_USE = timedelta(minutes=90)  # of a verdict: well within what the change log and its memory keep
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SECONDS = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in _UNITS.items()}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _READY = """\
 Keystile   {keystile}
+MCP        {mcp}
 Keycloak   {keycloak}  (realm {realm}, user alice)
 
 In another shell:
@@ -71,7 +72,9 @@ def _start(directory: Path, *, detach: bool) -> int:
         record = Record(_record_path(directory))
         deployment = Deployment(directory, callers_settings(), record)
         record.add_supervisor()
-        sys.stdout.write("Starting Redis, Keycloak and Keystile (the first time takes a minute or two) …\n")
+        sys.stdout.write(
+            "Starting Redis, Keycloak, Keystile and its MCP server (the first time takes a minute or two) …\n"
+        )
         sys.stdout.flush()
         deployment.start()
         if detach:
@@ -114,6 +117,7 @@ def _say_ready(deployment: Deployment, ending: str) -> None:
     sys.stdout.write(
         _READY.format(
             keystile=deployment.keystile.url,
+            mcp=deployment.mcp.url,
             keycloak=deployment.keycloak.url,
             realm=deployment.environment["KEYSTILE_KEYCLOAK_REALM"],
             env_file=deployment.env_file,

@@ -1,20 +1,21 @@
-"""One whole deployment in one folder: Redis, Keycloak, the realm and Keystile, in that order."""
+"""One whole deployment in one folder: Redis, Keycloak, the realm, Keystile and an MCP server, in that order."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stack.files import write_private
 from stack.kept import Kept
 from stack.keycloak_server import KeycloakServer
 from stack.keystile_server import KeystileServer
+from stack.mcp_server import McpServer
 from stack.realm import ALICE, ensure_user, set_up_realm
 from stack.redis_server import RedisServer
 from stack.settings import as_env_file, keystile_port, stack_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from stack.record import Record
     from stack.server import Server
@@ -51,7 +52,15 @@ class Deployment:
             "KEYCLOAK_ADMIN_PASSWORD": self.keycloak.admin_password,
         }
         self.keystile = KeystileServer(settings, port=self._port, log_path=directory / "keystile.log")
-        self.servers: list[Server] = [self.redis, self.keycloak, self.keystile]
+        issuer = settings.get("KEYSTILE_ISSUER") or Path(settings["KEYSTILE_ISSUER_FILE"]).read_text().strip()
+        self.mcp = McpServer(
+            issuer,
+            keystile_url=self.keystile.url,
+            port=kept.port("mcp_port"),
+            key_file=directory / "mcp.key",
+            log_path=directory / "mcp.log",
+        )
+        self.servers: list[Server] = [self.redis, self.keycloak, self.keystile, self.mcp]
 
     def start(self) -> None:
         """Start everything and write stack.env, or stop what was started and raise."""
@@ -61,6 +70,7 @@ class Deployment:
             set_up_realm(self.environment)
             ensure_user(self.environment, ALICE)
             self._start(self.keystile)
+            self._start(self.mcp)
             write_private(self.env_file, as_env_file(self._env_values()))
         except BaseException:
             self.stop()
@@ -80,6 +90,7 @@ class Deployment:
         return {
             **self.environment,
             "KEYSTILE_URL": self.keystile.url,
+            "KEYSTILE_MCP_URL": self.mcp.url,
             "KEYCLOAK_PID": str(self.keycloak.pid),
             "REDIS_PID": str(self.redis.pid),
             "KEYSTILE_PID": str(self.keystile.pid),

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystile.peppers import new_pepper
-from stack import KeystileServer, RedisServer
+from stack import RedisServer
 from stack.ports import free_port
 from stories.api import ADMIN_KEY, CONSOLE
 from stories.keycloak_world import KeycloakWorld
-from stories.world import World
+from stories.world import World, embedded_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Serve an embedded store of the test's own."""
-    folder = tmp_path_factory.mktemp("embedded")
-    port = free_port()
-    environment = {
-        "KEYSTILE_DATA_DIR": str(folder / "data"),
-        "KEYSTILE_PORT": str(port),
-        "KEYSTILE_AUDIT_LOG": str(folder / "audit.log"),
-    }
-    with KeystileServer(environment, port=port, log_path=folder / "keystile.log") as server:
-        yield World(server, environment, folder)
+    with embedded_world(tmp_path_factory.mktemp("embedded")) as world:
+        yield world
 
 
 @pytest.fixture(scope="session")

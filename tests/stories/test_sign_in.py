@@ -79,6 +79,6 @@ def test_a_login_that_cannot_be_says_why_in_one_line(tmp_path: Path) -> None:
     public.write_text(shell.says("keypair", "new", "--private-key", str(private)))
     login = ("login", "--private-key", str(private), "--url")
     assert "does not answer" in shell.refusal(*login, "http://127.0.0.1:9/sts")
-    assert "is the server's issuer" in shell.refusal(*login, "file:///etc")
+    assert "the server's issuer is a URL" in shell.refusal(*login, "file:///etc")
     assert "No such file" in shell.refusal("login", "--private-key", str(tmp_path / "none.pem"))
     assert "no private key" in shell.refusal("login", "--private-key", str(public))

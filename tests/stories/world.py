@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from stack.keystile_server import KeystileServer, keystile_command
+from stack.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 RETRY_FOR = 20.0  # seconds
@@ -84,6 +86,20 @@ class World:
     ) -> httpx.Response:
         """Ask until the answer is *status*; every answer before must be one of *meanwhile*."""
         return until(lambda: self.verify(credential, url=url), lambda answer: answer.status_code == status, meanwhile)
+
+
+@contextmanager
+def embedded_world(folder: Path, port: int = 0, **more: str) -> Iterator[World]:
+    """Serve an embedded store in *folder*, with *more* settings."""
+    port = port or free_port()
+    environment = {
+        "KEYSTILE_DATA_DIR": str(folder / "data"),
+        "KEYSTILE_PORT": str(port),
+        "KEYSTILE_AUDIT_LOG": str(folder / "audit.log"),
+        **more,
+    }
+    with KeystileServer(environment, port=port, log_path=folder / "keystile.log") as server:
+        yield World(server, environment, folder)
 
 
 def until(

@@ -12,7 +12,9 @@ from fnmatch import fnmatch
 from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import typer.main
 import yaml
@@ -23,6 +25,9 @@ from keystile.adapters.redis.durability import check_durability
 from keystile.cli.main import app as command_line
 from keystile.http.app import create_app
 from keystile.http.front import make_doors
+from keystile.mcp import KeystileTokenVerifier
+from keystile.mcp.example import example_server
+from keystile.mcp.example import main as example
 from keystile.settings import PREFIX, Settings, Store, load_settings, unknown_settings
 from keystile.wiring import load_peppers, open_deployment
 from stack.artefacts import VERSION
@@ -151,7 +156,7 @@ def test_secrets_are_for_their_reader_alone(made: Made) -> None:
         assert made.users[path] == made.users[path.parent] == user_of(path.parent.name)
 
 
-@pytest.mark.parametrize("service", [name for name in SERVICES if name != "secrets"])
+@pytest.mark.parametrize("service", [name for name in SERVICES if name not in ("secrets", "mcp")])
 def test_every_secret_a_service_reads_is_made_for_it(service: str, made: Made) -> None:
     """What a service reads is in its own folder, and is there before the service starts."""
     paths = secret_paths(service)
@@ -270,9 +275,9 @@ def test_images_are_pinned() -> None:
     assert [name for name, described in SERVICES.items() if "build" in described] == ["secrets"]
 
 
-def test_waiting_for_keystile_is_waiting_for_all() -> None:
+def test_waiting_for_the_last_is_waiting_for_all() -> None:
     """`up --wait` is enough: one-shots end before who needs them starts, servers are healthy before they are used."""
-    waited = {"keystile"}
+    waited = {"mcp"}
     for described in SERVICES.values():
         for name, needed in described.get("depends_on", {}).items():
             waited.add(name)
@@ -285,12 +290,35 @@ def test_waiting_for_keystile_is_waiting_for_all() -> None:
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:
-    """Only Keystile and Keycloak have a port outside, on the loopback address."""
+    """Only Keystile, Keycloak and the MCP server have a port outside, on the loopback address."""
     ports = {name: described["ports"] for name, described in SERVICES.items() if "ports" in described}
-    assert ports.keys() == {"keystile", "keycloak"}
+    assert ports.keys() == {"keystile", "keycloak", "mcp"}
     for published in ports.values():
         assert all(port.startswith("127.0.0.1:") for port in published)
     assert interpolated(ports["keystile"][0]).endswith(f":{Settings.model_fields['port'].default}")
+
+
+async def test_the_mcp_server_takes_jwts_of_this_keystile() -> None:
+    """It is the example, told the issuer that Keystile has, its own published address, and where Keystile listens."""
+    described = SERVICES["mcp"]
+    assert described["entrypoint"] == ["python", "-Im", "keystile.mcp.example"]
+    app = typer.Typer()
+    app.command()(example)
+    words = [interpolated(word) for word in described["command"]]
+    told = typer.main.get_command(app).make_context("mcp", words).params
+    assert told["issuer"] == environment("keystile")["KEYSTILE_ISSUER"]
+    assert urlsplit(told["keystile_url"]).hostname == told["plain_http"][0] == "keystile"
+    assert urlsplit(told["keystile_url"]).port == Settings.model_fields["port"].default
+    (published,) = [interpolated(port) for port in described["ports"]]
+    assert published == f"127.0.0.1:{urlsplit(told['resource']).port}:{told['port']}"
+    verifier = KeystileTokenVerifier(
+        told["issuer"], told["resource"], keystile_url=told["keystile_url"], plain_http=told["plain_http"]
+    )
+    (route,) = re.findall(r'"(/[^"]+)"', described["healthcheck"]["test"][-1])
+    server = example_server(verifier).streamable_http_app()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(server), base_url="http://127.0.0.1:8401") as client:
+        assert (await client.get(route)).json()["resource"] == told["resource"]
+    assert not secret_paths("mcp")
 
 
 async def test_health_checks_ask_a_route_that_answers(tmp_path: Path) -> None:
@@ -308,7 +336,7 @@ def test_commands_exist() -> None:
     (start,) = instructions("CMD")
     named = [command.split() for command in re.findall(r"exec (?:keystile )?keystile (.+)", COMPOSE_TEXT)]
     commands = [*named, json.loads(start), SERVICES["keystile"]["command"]]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for words in commands:
         assert understood(words), words
 
@@ -338,12 +366,27 @@ def test_image_is_installed_from_the_lock_without_build_tools() -> None:
     """Only locked wheels are installed, and what only the build backend needs is taken out again."""
     build = "\n".join(instructions("RUN"))
     assert "--require-hashes --only-binary=:all: --requirement service/requirements.lock" in build
+    assert "--require-hashes --only-binary=:all: --requirement service/requirements-mcp.lock" in build
     assert "--no-deps --no-build-isolation ." in build
     (taken_out,) = re.findall(r"pip uninstall --yes (.+)", build)
-    assert set(taken_out.split()) - {"pip"} == everything_under("hatchling", "editables") - everything_under("keystile")
+    assert set(taken_out.split()) - {"pip"} == everything_under("hatchling", "editables") - everything_under(
+        "keystile", "mcp"
+    )
     stages = instructions("FROM")
     assert len({stage.split()[0] for stage in stages}) == 1
     assert fnmatch(stages[-1], "python:3.1?-slim")
+
+
+def test_serving_needs_nothing_of_the_extra() -> None:
+    """The lock for serving holds no MCP SDK; that of the extra holds it, and otherwise the very same versions."""
+    serving, extra = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / f"service/{name}").read_text(), re.MULTILINE))
+        for name in ("requirements.lock", "requirements-mcp.lock")
+    )
+    assert ("mcp" in serving, "mcp" in extra) == (False, True)
+    assert {name: extra[name] for name in serving.keys() & extra.keys()} == {
+        name: serving[name] for name in serving.keys() & extra.keys()
+    }
 
 
 def everything_under(*names: str) -> set[str]:

@@ -160,7 +160,8 @@ def test_settings_do_not_change() -> None:
 
 def test_unknown_variables_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A typing error in a name is not silently ignored; names for people and scripts are."""
-    for name in ("KEYSTILE_PROT", "KEYSTILE_URL", "KEYSTILE_PID", "KEYSTILE_PEPPERS_FILE", "KEYSTILE_API_KEY"):
+    ignored = ("KEYSTILE_URL", "KEYSTILE_MCP_URL", "KEYSTILE_PID", "KEYSTILE_PEPPERS_FILE", "KEYSTILE_API_KEY")
+    for name in ("KEYSTILE_PROT", *ignored):
         monkeypatch.setenv(name, "x")
     assert unknown_settings() == ["KEYSTILE_PROT"]
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path  # noqa: TC003 - typer reads it
-from typing import Annotated, Any, NoReturn
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from typing import Annotated, Any
 
 import typer
 
@@ -16,11 +12,12 @@ from keystile.cli.keypairs import load_private, public_half, sign_text, text_alg
 from keystile.cli.keys.arguments import AsJson  # noqa: TC001 - typer reads it
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command
+from keystile.client.wire import post, server_url
 from keystile.errors import CannotTellError, ChangeRefusedError
 from keystile.public_keys import encode, signed_text
 
 _PATIENCE = 15.0  # seconds
-_MAX_ANSWER = 65_536  # bytes
+_LATER = (429, 503)
 
 
 def login(
@@ -33,7 +30,7 @@ def login(
     """Sign in with a registered key and print a JWT. The private key is read here and sent nowhere."""
     private = load_private(private_key)
     public = public_half(private)
-    issuer = (url or settings_for_command().issuer).rstrip("/")
+    issuer = server_url(url or settings_for_command().issuer)
     asked = {"fingerprint": public.fingerprint, "alg": text_algorithm(public)}
     challenge = _post(f"{issuer}/auth/challenge", asked)
     text = signed_text(
@@ -55,40 +52,11 @@ def login(
         print_line(str(token.get("access_token")))
 
 
-class _Stay(HTTPRedirectHandler):
-    """Follows nowhere: what was signed is for the server that was named."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - urllib's
-        """Refuse."""
-        return
-
-
 def _post(url: str, document: dict[str, str]) -> dict[str, Any]:
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ChangeRefusedError("--url is the server's issuer, like https://id.example.com/sts")
-    sent = Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310 - checked
-    try:
-        with build_opener(_Stay).open(sent, timeout=_PATIENCE) as answer:
-            read = json.loads(answer.read(_MAX_ANSWER))
-    except HTTPError as error:
-        with error:
-            _refuse(error.code, error.read(_MAX_ANSWER))
-    except (URLError, OSError) as error:
-        raise CannotTellError(f"{url} does not answer: {getattr(error, 'reason', error)}") from error
-    except ValueError as error:
-        raise ChangeRefusedError(f"{url} answers no JSON: is it the issuer?") from error
-    if not isinstance(read, dict):
-        raise ChangeRefusedError(f"{url} answers no JSON object: is it the issuer?")
-    return read
-
-
-def _refuse(status: int, body: bytes) -> NoReturn:
-    try:
-        said = json.loads(body)
-        why = " ".join(str(said[name]) for name in ("error", "error_description") if name in said)
-    except (ValueError, TypeError):
-        why = ""
-    shown = "".join(letter for letter in why if letter.isprintable())[:200]
-    if status in (429, 503):
-        raise CannotTellError(f"the server answers {status} {shown}")
-    raise ChangeRefusedError(f"the server answers {status} {shown}: is the key registered there, and --url its issuer?")
+    answer = post(url, within=_PATIENCE, document=document)
+    if answer.status in _LATER:
+        raise CannotTellError(f"the server answers {answer.said}")
+    if answer.status != 200 or answer.document is None:  # noqa: PLR2004 - HTTP's
+        why = "is the key registered there, and --url its issuer?"
+        raise ChangeRefusedError(f"the server answers {answer.said}: {why}")
+    return answer.document

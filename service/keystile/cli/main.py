@@ -5,7 +5,6 @@ A command imports the heavy parts it runs itself: `keys list` need not wait for 
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +17,9 @@ from keystile.cli.keys.arguments import AsJson  # noqa: TC001 - typer reads it
 from keystile.cli.login import login
 from keystile.cli.output import print_json, print_line
 from keystile.cli.running import settings_for_command, with_deployment
-from keystile.errors import CannotTellError, ChangeRefusedError, ConfigurationError, KeyRefusedError, KeystileError
+from keystile.cli.tokens import headers, presented_key, token
+from keystile.client.errors import KeystileClientError, UnavailableError
+from keystile.errors import CannotTellError, ConfigurationError, KeyRefusedError, KeystileError
 from keystile.peppers import new_pepper
 from keystile.policy import RequestContext
 
@@ -40,6 +41,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(signing_keys.app, name="signing-keys")
 app.add_typer(keypair, name="keypair")
 app.command(epilog="Example: keystile login --private-key laptop.pem --url https://id.example.com/sts")(login)
+app.command(epilog="Example: keystile token --resource https://mcp.example.com/mcp --scope tools:call < key.txt")(token)
+app.command(epilog="Example: keystile headers --resource https://mcp.example.com/mcp --key-file key.txt")(headers)
 app.add_typer(keycloak, name="keycloak")
 app.add_typer(peppers, name="peppers")
 
@@ -67,9 +70,7 @@ def exchange(
     json: AsJson = False,  # noqa: FBT002 - typer's flags
 ) -> None:
     """Exchange the API key on standard input (or in KEYSTILE_API_KEY) for a JWT and print it."""
-    presented = (os.environ.get("KEYSTILE_API_KEY") or sys.stdin.readline()).strip()
-    if not presented:
-        raise ChangeRefusedError("no API key on standard input, and KEYSTILE_API_KEY is not set")
+    presented = presented_key()
 
     async def work(deployment: Deployment) -> Minted:
         context = RequestContext(
@@ -157,13 +158,13 @@ def run() -> None:
     """Run a command; what goes wrong is one line on standard error and exit code 1."""
     try:
         app()
-    except CannotTellError as error:
+    except (CannotTellError, UnavailableError) as error:
         _fail(f"{error}; try again")
     except ConfigurationError as error:
         _fail(str(error).replace("; ", "\n  "))
     except KeyRefusedError as error:
         _fail(f"the key is refused: {error.reason.value.replace('_', ' ')}")
-    except KeystileError as error:
+    except (KeystileError, KeystileClientError) as error:
         _fail(str(error))
     except BrokenPipeError:
         sys.exit(1)
