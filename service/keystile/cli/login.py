@@ -7,11 +7,12 @@ from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import Annotated, Any, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import Request, build_opener
 
 import typer
 
 from keystile.authority.sign_in import LOGIN
+from keystile.cli.fetching import Stay
 from keystile.cli.keypairs import load_private, public_half, sign_text, text_algorithm
 from keystile.cli.keys.arguments import AsJson  # noqa: TC001 - typer reads it
 from keystile.cli.output import print_json, print_line
@@ -55,20 +56,12 @@ def login(
         print_line(str(token.get("access_token")))
 
 
-class _Stay(HTTPRedirectHandler):
-    """Follows nowhere: what was signed is for the server that was named."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - urllib's
-        """Refuse."""
-        return
-
-
 def _post(url: str, document: dict[str, str]) -> dict[str, Any]:
     if urlsplit(url).scheme not in ("http", "https"):
         raise ChangeRefusedError("--url is the server's issuer, like https://id.example.com/sts")
     sent = Request(url, json.dumps(document).encode(), {"Content-Type": "application/json"})  # noqa: S310 - checked
     try:
-        with build_opener(_Stay).open(sent, timeout=_PATIENCE) as answer:
+        with build_opener(Stay).open(sent, timeout=_PATIENCE) as answer:
             read = json.loads(answer.read(_MAX_ANSWER))
     except HTTPError as error:
         with error:
