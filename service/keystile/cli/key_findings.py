@@ -72,7 +72,7 @@ def _older(survey: KeySurvey, settings: Settings) -> list[Finding]:
     found = [Finding(ok=False, what=f"{what}: they have no stamp, so forged ones cost look-ups", fix=fix)]
     if survey.by_bcrypt > settings.older_bcrypt_records:
         what = (
-            f"{survey.by_bcrypt} older keys can be matched by bcrypt alone, {settings.older_bcrypt_records} at most are"
+            f"{survey.by_bcrypt} older keys need bcrypt to be found, and only {settings.older_bcrypt_records} are tried"
         )
         fix = "set KEYSTILE_OLDER_HMAC_SECRET to the secret of their cacheHash, or raise KEYSTILE_OLDER_BCRYPT_RECORDS"
         found.append(Finding(ok=False, what=what, fix=fix))

@@ -53,9 +53,7 @@ def weak(peppers: Peppers) -> list[Finding]:
         if not (twin or pepper.is_guessable):
             continue
         what = f"pepper {pepper.id} " + (f"is {twin} by another name" if twin else "was not drawn at random")
-        fix = (
-            f"put one from 'keystile peppers new' first in KEYSTILE_PEPPERS, and drop {pepper.id} when it is removable"
-        )
+        fix = f"put one from 'keystile peppers new' first in KEYSTILE_PEPPERS, and drop {pepper.id} once removable"
         found.append(Finding(ok=False, what=what, fix=fix))
     return found
 

@@ -53,7 +53,7 @@ async def diagnose(
         checks.append(lambda: _realm_issuer(reader, realm_urls))
     checks += [lambda: _clock(reader), lambda: _realm_keys(reader)]
     if tokens is not None:
-        checks.append(lambda: _scope(tokens))
+        checks.append(lambda: _scope(writer, tokens))
     return [finding for check in checks for finding in await _guarded(check)]
 
 
@@ -141,10 +141,11 @@ async def _realm_keys(reader: KeycloakClient) -> list[Finding]:
     return [Finding(ok=False, what=f"the keys that verify the realm's tokens cannot be had: {why}", fix=fix)]
 
 
-async def _scope(tokens: KeycloakClient) -> list[Finding]:
-    # With full scope the roles that every user has by default, the account's among them, are in the client's own token.
-    claims = await tokens.claims()
-    return [_judge(f"client {tokens.id} has full scope off", good="account" not in claims.get("resource_access", {}))]
+async def _scope(writer: KeycloakClient, tokens: KeycloakClient) -> list[Finding]:
+    # Its own token would not tell: set-up takes the client scope away that maps roles. The writer may look at clients.
+    await tokens.claims()
+    found = await writer.client(tokens.id) or {}
+    return [_judge(f"client {tokens.id} has full scope off", good=found.get("fullScopeAllowed") is False)]
 
 
 def _judge(what: str, *, good: bool) -> Finding:
