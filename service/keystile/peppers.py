@@ -14,7 +14,10 @@ from functools import cached_property
 from keystile.errors import ConfigurationError
 
 MIN_SECRET_BYTES = 32
+_DIFFERENT_BYTES = 16  # 32 random ones hold fewer once in 3 * 10^16 times
 _ID = re.compile(r"[a-z0-9-]{1,16}")
+_DRAWN = re.compile(rb"[0-9a-fA-F]{64,}\s*")  # in hexadecimal
+_TYPED = re.compile(rb"[\s\x20-\x7e]+")
 _BLOCK = 64  # SHA-256's block, RFC 2104
 
 
@@ -47,6 +50,13 @@ class Pepper:
     id: str
     secret: bytes = field(repr=False)
     retired: bool = False
+
+    @property
+    def is_guessable(self) -> bool:
+        """Whether the secret was plainly typed by somebody: text, or a few bytes over and over."""
+        if _DRAWN.fullmatch(self.secret):
+            return len(set(self.secret)) < _DIFFERENT_BYTES // 2
+        return len(set(self.secret)) < _DIFFERENT_BYTES or _TYPED.fullmatch(self.secret) is not None
 
     def derive(self, label: str) -> bytes:
         """Return the 32-byte key for one purpose; no two purposes share a key."""

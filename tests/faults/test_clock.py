@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from redis import Redis
 
 from faults.faulty_world import SOON
-from stack import KeystileServer, StackError
-from stack.packages import command_path
+from stack import KeystileServer
+from stack.clock import SteppedClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from faults.faulty_world import FaultyWorld
 
-_PACKAGE = "faketime"
 _STEP = 600  # seconds
-
-
-class SteppedClock:
-    """The wall clock of whoever runs with `environment`, ahead of the machine's by what `step` said last."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "clock"
-        self.step(0)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What puts a process under this clock: its monotonic clock stays the machine's."""
-        preload = "DYLD_INSERT_LIBRARIES" if sys.platform == "darwin" else "LD_PRELOAD"
-        return {
-            preload: str(_library()),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-
-    def step(self, seconds: int) -> None:
-        """Be so far ahead from now on."""
-        fresh = self._file.with_suffix(".fresh")
-        fresh.write_text(f"{seconds:+d}\n")
-        fresh.replace(self._file)  # never half-written where somebody reads
-
-
-def _library() -> Path:
-    command = Path(command_path("faketime", _PACKAGE))
-    found = next(command.resolve().parent.parent.glob("lib/**/libfaketime*.so.1"), None)
-    if found is None:
-        raise StackError(f"libfaketime is missing: apt-get install {_PACKAGE}")
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -318,8 +318,8 @@ async def test_setup_mends_what_drifted_and_leaves_the_rest(own_realm: Realm) ->
     kept = {**admin.get_realm(name)["attributes"], "ours": "kept"}
     admin.update_realm(name, {"enabledEventTypes": ["LOGIN"], "adminEventsDetailsEnabled": True, "attributes": kept})
     assert await findings(own_realm) == {
-        "not so: attribute apiKeys is declared",
-        "not so: attribute apiKeyLookup is declared",
+        "not so: attribute apiKeys is declared, for administrators alone",
+        "not so: attribute apiKeyLookup is declared, for administrators alone",
         "not so: client keystile-reader has the roles view-events, view-realm, view-users",
         "client keystile-writer may do more than it needs",
         "not so: the realm keeps the events Keystile follows",

@@ -15,52 +15,69 @@ from keystile.adapters.keycloak.grant_diagnosis import diagnose_grant
 from keystile.adapters.redis.durability import check_durability
 from keystile.adapters.redis.link import RedisLink
 from keystile.authority.breaker import Breaker
-from keystile.cli.peppers import count as count_peppers
-from keystile.cli.peppers import findings as pepper_findings
+from keystile.cli.key_findings import findings as key_findings
+from keystile.cli.peppers import weak
 from keystile.cli.reconcile import reconcile as put_right
+from keystile.cli.running import settings_for_command
+from keystile.cli.serving_findings import findings as serving_findings
 from keystile.cli.signing_findings import findings as signing_findings
-from keystile.errors import KeystileError
+from keystile.errors import ConfigurationError, KeystileError
 from keystile.settings import Store
 from keystile.wiring import keycloak_access, load_peppers, open_deployment, open_signer
 
 if TYPE_CHECKING:
+    from keystile.assembly import Deployment
     from keystile.settings import Settings
 
+_PEPPERS = "make one with 'keystile peppers new', and put it first in KEYSTILE_PEPPERS"
 
-def diagnose(settings: Settings, *, reconcile: bool = False, count: bool = True, quiet: bool = True) -> list[Finding]:
+
+def diagnose(*, reconcile: bool = False, count: bool = True, quiet: bool = True) -> list[Finding]:
     """Return everything looked at; *reconcile* also puts right what a restored backup of Keycloak undid.
 
-    *count* looks at every owner, to tell what needs which pepper. *quiet* shows nobody how far that is.
+    *count* looks at every owner, to tell what their keys need. *quiet* shows nobody how far that is.
     """
+    try:
+        settings = settings_for_command()
+    except ConfigurationError as error:
+        return [Finding(ok=False, what=fault, fix=_fix_of(fault)) for fault in str(error).split("; ")]
     return asyncio.run(_diagnose(settings, reconcile=reconcile, count=count, quiet=quiet))
 
 
+def _fix_of(fault: str) -> str:
+    return _PEPPERS if "pepper" in fault.lower() else "correct that setting: the README's table has them all"
+
+
 async def _diagnose(settings: Settings, *, reconcile: bool, count: bool, quiet: bool) -> list[Finding]:
-    findings = [_data_dir(settings), *await signing_findings(settings), await _journal(settings)]
-    if settings.store is Store.EMBEDDED:
-        findings.append(await _store(settings))
-    else:
-        findings += [*await _redis(settings), *await _keycloak(settings)]
-    if reconcile:
-        findings += await put_right(settings, quiet=quiet)
-    return [*await _peppers(settings, count=count, quiet=quiet), *findings]
-
-
-async def _peppers(settings: Settings, *, count: bool, quiet: bool) -> list[Finding]:
+    findings = [_data_dir(settings)]  # before anything is made in it
     try:
-        peppers = load_peppers(settings)
-    except KeystileError as error:
-        return [Finding(ok=False, what=str(error), fix="keystile peppers new, and set KEYSTILE_PEPPERS")]
+        async with open_deployment(settings) as deployment:
+            findings += _peppers(settings)
+            findings += await key_findings(deployment, quiet=quiet) if count else []
+            findings += [*await signing_findings(deployment), *await serving_findings(deployment)]
+            if settings.store is Store.EMBEDDED:
+                findings.append(await _store(deployment))
+            if reconcile:
+                findings += await put_right(deployment, quiet=quiet)
+    except (KeystileError, OSError) as error:
+        findings.append(_unopened(settings, error))
+    findings.append(await _journal(settings))
+    if settings.store is Store.KEYCLOAK:
+        findings += [*await _redis(settings), *await _keycloak(settings)]
+    return findings
+
+
+def _unopened(settings: Settings, error: Exception) -> Finding:
+    what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    fix = f"see that {settings.data_dir} can be written, and that {settings.signing_dir} holds a key or can be written"
+    return Finding(ok=False, what=what, fix=fix)
+
+
+def _peppers(settings: Settings) -> list[Finding]:
+    peppers = load_peppers(settings)
     retired = len(peppers.all) - len(peppers.accepted)
     told = Finding(ok=True, what=f"peppers: {len(peppers.accepted)} accepted, {retired} retired")
-    if not count:
-        return [told]
-    try:
-        use = await count_peppers(settings, quiet=quiet)
-    except KeystileError as error:
-        fix = "see that the store answers, and run it again"
-        return [told, Finding(ok=False, what=f"nobody can tell what needs which pepper: {error}", fix=fix)]
-    return [told, *pepper_findings(use, peppers, settings.stamps)]
+    return [told, *weak(peppers)]
 
 
 def _data_dir(settings: Settings) -> Finding:
@@ -87,12 +104,12 @@ async def _journal(settings: Settings) -> Finding:
     return Finding(ok=True, what="no revocation waits in the journal")
 
 
-async def _store(settings: Settings) -> Finding:
+async def _store(deployment: Deployment) -> Finding:
     try:
-        async with open_deployment(settings) as deployment:
-            keys = await deployment.lifecycle.all_keys()
+        keys = await deployment.lifecycle.all_keys()
     except KeystileError as error:
-        return Finding(ok=False, what=str(error), fix=f"see that {settings.data_dir} is writable")
+        fix = f"see that {deployment.settings.data_dir} is writable"
+        return Finding(ok=False, what=str(error), fix=fix)
     return Finding(ok=True, what=f"the embedded store answers: {len(keys)} keys")
 
 
@@ -102,7 +119,8 @@ async def _redis(settings: Settings) -> list[Finding]:
     try:
         faults = await check_durability(link)
     except KeystileError as error:
-        return [Finding(ok=False, what=str(error), fix="see that Redis answers at KEYSTILE_REDIS_URL")]
+        fix = "see that Redis answers at KEYSTILE_REDIS_URL, and lets its user run CONFIG GET"
+        return [Finding(ok=False, what=f"nobody can tell what Redis keeps: {error}", fix=fix)]
     finally:
         await link.aclose()
     if not faults:
@@ -128,6 +146,7 @@ async def _keycloak(settings: Settings) -> list[Finding]:
             writer,
             tokens if settings.keycloak_tokens_secret else None,
             older_keys=settings.older_keys,
+            realm_urls=settings.realm_urls,
         )
         return findings + (await _grant(settings, reader, writer, stack) if settings.realm_signs else [])
 

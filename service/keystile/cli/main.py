@@ -136,13 +136,20 @@ def doctor(
         bool,
         typer.Option("--reconcile", help="Put right what a restored backup of Keycloak undid: deaths and suspensions."),
     ] = False,
-    count: Annotated[bool, typer.Option(help="Look at every owner, to tell what needs which pepper.")] = True,  # noqa: FBT002
+    count: Annotated[bool, typer.Option(help="Look at every owner, to tell what their keys need.")] = True,  # noqa: FBT002
     json: AsJson = False,  # noqa: FBT002
 ) -> None:
-    """Say what is wrong with this deployment, and how to mend it."""
+    """Say what is wrong with this deployment, and how to mend it.
+
+    Every setting, Keycloak, Redis, the files, what the keys need, and the running servers by their public URL. Exits
+    with 1 if anything is wrong.
+
+    With --json it prints {"findings": [{"ok": true, "what": "…", "fix": ""}, …]}: what was looked at, whether it is
+    as it must be, and if not, the one command or setting that mends it.
+    """
     from keystile.cli.doctor import diagnose
 
-    findings = diagnose(settings_for_command(), reconcile=reconcile, count=count, quiet=json)
+    findings = diagnose(reconcile=reconcile, count=count, quiet=json)
     if json:
         print_json({"findings": [{"ok": found.ok, "what": found.what, "fix": found.fix} for found in findings]})
     else:

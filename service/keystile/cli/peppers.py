@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.assembly import now
 from keystile.authority.pepper_use import PepperUse
-from keystile.authority.walking import owner_pages
 from keystile.cli.output import print_json, print_line, print_table
-from keystile.cli.progress import progress
+from keystile.cli.owners import every_owner
 from keystile.keys import Stamps
 from keystile.wiring import load_peppers, open_deployment
 
@@ -18,21 +17,13 @@ if TYPE_CHECKING:
     from keystile.settings import Settings
 
 
-async def count(settings: Settings, *, quiet: bool) -> PepperUse:
-    """Count over every live key. Raises `CannotTellError`."""
+async def show(settings: Settings, *, as_json: bool) -> None:
+    """Print what needs which pepper. Raises `CannotTellError`."""
     use = PepperUse()
     async with open_deployment(settings) as deployment:
-        with progress("looking at owners", None, quiet=quiet) as told:
-            async for page in owner_pages(deployment.directory):
-                for owner in page:
-                    use += PepperUse.of(owner, now())
-                    told()
-    return use
-
-
-async def show(settings: Settings, *, as_json: bool) -> None:
-    """Print what needs which pepper."""
-    document = (await count(settings, quiet=as_json)).to_document(load_peppers(settings))
+        async for owner in every_owner(deployment, quiet=as_json):
+            use += PepperUse.of(owner, now())
+    document = use.to_document(load_peppers(settings))
     if as_json:
         print_json(document)
         return
@@ -54,10 +45,26 @@ def findings(use: PepperUse, peppers: Peppers, stamps: Stamps) -> list[Finding]:
     ]
 
 
+def weak(peppers: Peppers) -> list[Finding]:
+    """Return what `doctor` says of peppers that can be guessed, and of a rotation that changed nothing."""
+    found = []
+    for number, pepper in enumerate(peppers.all):
+        twin = next((other.id for other in peppers.all[:number] if other.secret == pepper.secret), "")
+        if not (twin or pepper.is_guessable):
+            continue
+        what = f"pepper {pepper.id} " + (f"is {twin} by another name" if twin else "was not drawn at random")
+        fix = f"put one from 'keystile peppers new' first in KEYSTILE_PEPPERS, and drop {pepper.id} once removable"
+        found.append(Finding(ok=False, what=what, fix=fix))
+    return found
+
+
 def _finding(use: PepperUse, peppers: Peppers, each: dict[str, object]) -> Finding:
     what = f"pepper {each['id']} ({each['state']}): {each['digests']} digests and {each['stamps']} stamps of live keys"
     if each["removable"]:
         return Finding(ok=True, what=f"{what}: removable")
+    if each["state"] == "retired" and each["digests"]:
+        fix = f"take ':retired' off {each['id']} in KEYSTILE_PEPPERS, or if it leaked let each key be used once"
+        return Finding(ok=False, what=f"{what}: it proves none of them, and each costs a bcrypt", fix=fix)
     idle = each["id"] != peppers.current.id and use.unclear and not each["digests"] and not each["stamps"]
     return Finding(ok=True, what=what + (f"; {use.unclear} records do not tell what they need" if idle else ""))
 

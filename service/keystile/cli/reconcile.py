@@ -6,40 +6,29 @@ from typing import TYPE_CHECKING
 
 from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.authority.reconciling import Reconciled
-from keystile.authority.walking import owner_pages
-from keystile.cli.progress import progress
+from keystile.cli.owners import every_owner
 from keystile.errors import CannotTellError, KeystileError
-from keystile.wiring import open_deployment
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
-    from keystile.settings import Settings
 
 
-async def reconcile(settings: Settings, *, quiet: bool) -> list[Finding]:
+async def reconcile(deployment: Deployment, *, quiet: bool) -> list[Finding]:
     """Walk through all owners, put right what can be, and return what was done and what could not be."""
-    try:
-        async with open_deployment(settings) as deployment:
-            return await _reconcile(deployment, quiet=quiet)
-    except CannotTellError as error:
-        fix = "see that Keycloak and Redis answer, and run it again"
-        return [Finding(ok=False, what=f"not reconciled to the end: {error}", fix=fix)]
-
-
-async def _reconcile(deployment: Deployment, *, quiet: bool) -> list[Finding]:
     reconciler, done, failed = deployment.reconciler, Reconciled(), list[str]()
     if reconciler is None:
         return [Finding(ok=True, what="nothing to reconcile: the embedded store and its changes are one file")]
-    with progress("looking at owners", None, quiet=quiet) as told:
-        async for page in owner_pages(deployment.directory):
-            for owner in page:
-                try:
-                    done += await reconciler.review(owner)
-                except CannotTellError:
-                    raise
-                except KeystileError as error:
-                    failed.append(f"{owner.username}: {error}")
-                told()
+    try:
+        async for owner in every_owner(deployment, quiet=quiet):
+            try:
+                done += await reconciler.review(owner)
+            except CannotTellError:
+                raise
+            except KeystileError as error:
+                failed.append(f"{owner.username}: {error}")
+    except CannotTellError as error:
+        fix = "see that Keycloak and Redis answer, and run it again"
+        return [Finding(ok=False, what=f"not reconciled to the end: {error}", fix=fix)]
     return findings(done, failed)
 
 

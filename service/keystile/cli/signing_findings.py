@@ -8,42 +8,45 @@ from typing import TYPE_CHECKING
 from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.errors import KeystileError
 from keystile.signing_keys import KeyState
-from keystile.wiring import open_deployment, open_signing_keys
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from keystile.assembly import Deployment
     from keystile.authority.rotation import Rotation
-    from keystile.settings import Settings
+    from keystile.ports import KeysRead
 
 
-async def findings(settings: Settings) -> list[Finding]:
+async def findings(deployment: Deployment) -> list[Finding]:
     """Look at the folder, and at what running processes note."""
-    folder = settings.signing_dir
-    if not folder.exists():
-        return [Finding(ok=True, what=f"{folder} is not there yet")]
-    try:
-        read = await open_signing_keys(settings).read()
-    except KeystileError as error:
-        return [Finding(ok=False, what=str(error), fix=f"put a key into {folder}, or let a start make one")]
+    rotation, folder = deployment.rotation, deployment.settings.signing_dir
+    return [*_files(await rotation.keys.read(), folder), await _state(rotation)]
+
+
+def _files(read: KeysRead, folder: Path) -> list[Finding]:
     wrong = [Finding(ok=False, what=fault, fix="mend or remove that file") for fault in read.faults]
-    for key in read.keys:
-        path = folder / key.name
-        if stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO:
-            wrong.append(
-                Finding(ok=False, what=f"everybody on this machine can read {path}", fix=f"chmod o-rwx {path}")
-            )
-    return [*wrong, await _state(settings)]
+    for path in (folder / key.name for key in read.keys):
+        if _mode(path) & stat.S_IRWXO:
+            what = f"everybody on this machine can read {path}"
+            wrong.append(Finding(ok=False, what=what, fix=f"chmod o-rwx {path}"))
+    if not wrong:
+        return [Finding(ok=True, what=f"the files in {folder} are signing keys, and not everybody's to read")]
+    return wrong
 
 
-async def _state(settings: Settings) -> Finding:
+def _mode(path: Path) -> int:
     try:
-        async with open_deployment(settings) as deployment:
-            return await _waiting(deployment.rotation)
+        return path.stat().st_mode
+    except OSError:  # it went since it was read, as `purge` lets files go
+        return 0
+
+
+async def _state(rotation: Rotation) -> Finding:
+    try:
+        views = await rotation.overview()
     except KeystileError as error:
         return Finding(ok=False, what=f"nobody can tell which key signs: {error}", fix="see that the store answers")
-
-
-async def _waiting(rotation: Rotation) -> Finding:
-    views, processes = await rotation.overview(), rotation.ring.processes()
+    processes = rotation.ring.processes()
     for view in views:
         late = [process for process in processes if process not in view.loaded_by]
         if view.state is KeyState.NEXT and late:

@@ -82,6 +82,11 @@ class KeycloakClient:
         method = self._admin.a_get_composite_client_roles_of_user
         return await self._ask(f"{_SEE_USERS} and {_SEE_CLIENTS}", method, _segment(user_id), uuid)
 
+    async def client(self, client_id: str) -> Representation | None:
+        """Return how the realm has that client, None if it has none."""
+        uuid = await self._ask(_SEE_CLIENTS, self._admin.a_get_client_id, client_id)
+        return None if uuid is None else await self._ask(_SEE_CLIENTS, self._admin.a_get_client, uuid)
+
     async def certs(self) -> Representation:
         """Return the keys with which the realm signs its tokens."""
         return await self._ask("", self._connection.certs)

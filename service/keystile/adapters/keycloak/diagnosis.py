@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from keystile.adapters.keycloak.client import KeycloakClient
 
 _SETUP = "run 'keystile keycloak setup'"
+_MOST_SKEW = 5.0  # seconds; what the realm is set up to let assertions be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,17 @@ class Finding:
 
 
 async def diagnose(
-    reader: KeycloakClient, writer: KeycloakClient, tokens: KeycloakClient | None = None, *, older_keys: bool = False
+    reader: KeycloakClient,
+    writer: KeycloakClient,
+    tokens: KeycloakClient | None = None,
+    *,
+    older_keys: bool = False,
+    realm_urls: tuple[str, ...] = (),
 ) -> list[Finding]:
-    """Look at everything `setup` sees to; needs no administrator. What cannot be asked is a finding too."""
+    """Look at everything `setup` sees to; needs no administrator. What cannot be asked is a finding too.
+
+    *realm_urls*: what the realm's own tokens may name as their issuer.
+    """
     checks: list[Callable[[], Awaitable[list[Finding]]]] = [
         lambda: _profile(reader, older_keys=older_keys),
         lambda: _roles(reader, want.READER_ROLES),
@@ -39,8 +49,11 @@ async def diagnose(
         lambda: _events(reader),
         lambda: _canary(reader),
     ]
+    if realm_urls:
+        checks.append(lambda: _realm_issuer(reader, realm_urls))
+    checks += [lambda: _clock(reader), lambda: _realm_keys(reader)]
     if tokens is not None:
-        checks.append(lambda: _scope(tokens))
+        checks.append(lambda: _scope(writer, tokens))
     return [finding for check in checks for finding in await _guarded(check)]
 
 
@@ -54,7 +67,10 @@ async def _guarded(check: Callable[[], Awaitable[list[Finding]]]) -> list[Findin
 async def _profile(reader: KeycloakClient, *, older_keys: bool) -> list[Finding]:
     profile = await reader.profile()
     policy = profile.get(want.POLICY)
-    findings = [_judge(f"attribute {name} is declared", good=want.is_declared(profile, name)) for name in OURS]
+    findings = [
+        _judge(f"attribute {name} is declared, for administrators alone", good=want.is_declared(profile, name))
+        for name in OURS
+    ]
     if policy == want.OPEN_POLICY:
         fix = f"set the realm's unmanaged attributes to {want.OLDER_POLICY} or off"
         findings.append(Finding(ok=False, what="users can write undeclared attributes of their own", fix=fix))
@@ -94,10 +110,42 @@ async def _canary(reader: KeycloakClient) -> list[Finding]:
     return [_judge("the reader finds the canary", good=any(value in attributes_of(u).get(LOOKUPS, ()) for u in users))]
 
 
-async def _scope(tokens: KeycloakClient) -> list[Finding]:
-    # With full scope the roles that every user has by default, the account's among them, are in the client's own token.
-    claims = await tokens.claims()
-    return [_judge(f"client {tokens.id} has full scope off", good="account" not in claims.get("resource_access", {}))]
+async def _realm_issuer(reader: KeycloakClient, realm_urls: tuple[str, ...]) -> list[Finding]:
+    said = str((await reader.claims()).get("iss"))
+    if said in realm_urls:
+        return [Finding(ok=True, what=f"the realm calls itself {said}")]
+    what = f"the realm calls itself {said}, so its tokens are not those of {realm_urls[0]}"
+    return [Finding(ok=False, what=what, fix=f"set KEYSTILE_REALM_ISSUER={said}")]
+
+
+async def _clock(reader: KeycloakClient) -> list[Finding]:
+    # By the time in a token, for Keycloak sends no Date header; the time its answer took looks like no difference.
+    await reader.claims()
+    ahead = reader.server_time() - time.time()
+    if abs(ahead) <= _MOST_SKEW:
+        return [Finding(ok=True, what="this machine's clock and Keycloak's agree")]
+    what = f"Keycloak's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    return [Finding(ok=False, what=what, fix="let a time service, like chrony, set the clocks of both machines")]
+
+
+async def _realm_keys(reader: KeycloakClient) -> list[Finding]:
+    try:
+        keys = (await reader.certs()).get("keys")
+        why = "" if keys else "it shows none"
+    except CannotTellError as error:
+        why = str(error)
+    if not why:
+        return [Finding(ok=True, what="the realm shows the keys that verify its tokens")]
+    path = f"/realms/{reader.realm}/protocol/openid-connect/certs"
+    fix = f"see that KEYSTILE_KEYCLOAK_URL is Keycloak's address, and that what is in front of it passes {path} on"
+    return [Finding(ok=False, what=f"the keys that verify the realm's tokens cannot be had: {why}", fix=fix)]
+
+
+async def _scope(writer: KeycloakClient, tokens: KeycloakClient) -> list[Finding]:
+    # Its own token would not tell: set-up takes the client scope away that maps roles. The writer may look at clients.
+    await tokens.claims()
+    found = await writer.client(tokens.id) or {}
+    return [_judge(f"client {tokens.id} has full scope off", good=found.get("fullScopeAllowed") is False)]
 
 
 def _judge(what: str, *, good: bool) -> Finding:
