@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,7 @@ from keycloak import KeycloakError
 from faults.faulty_world import SOON, FaultyWorld, faulty_world
 from faults.realm import renew_keys
 from stack import KeycloakServer, PostgresServer, RedisServer
-from stack.processes import wait_until
+from stack.processes import soon, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,8 +64,7 @@ def test_without_its_database_keycloak_costs_nobody_a_key(
             assert faulty.statuses(cold) == {503}
             assert faulty.statuses(faulty.known) == {200}
             assert faulty.revoke(doomed).returncode == 0
-            time.sleep(1.0)  # the promise is about time
-            assert faulty.statuses(doomed) == {401}
+            assert soon(lambda: faulty.statuses(doomed) == {401})
         finally:
             if how == "killed":
                 postgres.start()
