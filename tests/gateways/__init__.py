@@ -1,1 +1,0 @@
-"""What the shipped gateways do, on the real ones."""
