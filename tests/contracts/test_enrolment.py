@@ -74,6 +74,23 @@ async def test_new_user_has_no_mail_and_no_credential(realm: Realm) -> None:
     assert realm.admin.get_realm_roles_of_user(user["id"]) == []
 
 
+async def test_new_user_leaves_the_groups_that_the_realm_puts_everybody_into(realm: Realm) -> None:
+    """A realm may give roles by a default group: who came by themselves has none of them."""
+    group, role = f"everybody-{secrets.token_hex(4)}", f"role-{secrets.token_hex(4)}"
+    group_id = str(realm.admin.create_group({"name": group}))
+    realm.admin.create_realm_role({"name": role})
+    realm.admin.assign_group_realm_roles(group_id, [realm.admin.get_realm_role(role)])
+    realm.admin.connection.raw_put(f"admin/realms/{realm.wanted.realm}/default-groups/{group_id}", data="")
+    writer = open_client(realm.server.url, realm.wanted.realm, realm.wanted.writer, realm.alerts.append)
+    name = f"self-{secrets.token_hex(6)}"
+    await KeycloakEnrolment(writer).create(name)
+    await writer.close()
+    user_id = str(realm.admin.get_user_id(name))
+    assert realm.admin.get_user_groups(user_id) == []
+    assert role not in {each["name"] for each in realm.admin.get_composite_realm_roles_of_user(user_id)}
+    realm.admin.delete_group(group_id)
+
+
 async def test_public_key_is_found_by_id_and_by_fingerprint(store: tuple[Enrolment, Directory]) -> None:
     """What is registered for such an owner is kept as it was, with both of its look-up values."""
     enrolment, directory = store

@@ -11,6 +11,7 @@ import pytest
 from contracts.examples import PEPPERS
 from keystile.adapters.memory.limiter import InProcessFailureLimiter
 from keystile.adapters.redis.limiter import RedisFailureLimiter
+from keystile.authority.visits import Visits
 from keystile.clients import client_of
 
 if TYPE_CHECKING:
@@ -104,6 +105,14 @@ async def test_one_client_under_two_addresses_is_one(limiter: FailureLimiter, on
     assert await limiter.wait(same) > 0
     assert await limiter.wait("2001:db8:1:3::1") == 0
     assert await limiter.wait("::ffff:192.0.2.9") == 0
+
+
+async def test_visits_of_one_moment_are_counted_one_by_one(limiter: FailureLimiter) -> None:
+    """A burst from one address finds as much room as so many visits one after the other; a neighbour's is its own."""
+    visits = Visits(limiter)
+    comes = [visits.count(address) for _ in range(10 * FAILURES) for address in (HERE, ELSEWHERE)]
+    outcomes = await asyncio.gather(*comes, return_exceptions=True)
+    assert [outcomes[0::2].count(None), outcomes[1::2].count(None)] == [FAILURES, FAILURES]
 
 
 async def test_processes_count_together(link: RedisLink) -> None:

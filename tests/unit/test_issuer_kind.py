@@ -68,7 +68,9 @@ def test_test_keys_are_no_keys_of_the_realm(load: Load) -> None:
     assert "KEYSTILE_ACCEPT_TEST_KEYS" in fault(load, **SIGNED, ACCEPT_TEST_KEYS="true")
 
 
-@pytest.mark.parametrize("scope", ["offline_access", "openid", "roles", "keystile", "aud:https://a.example.com"])
+@pytest.mark.parametrize(
+    "scope", ["offline_access", "openid", "roles", "keystile", "aud:https://a.example.com", "organization:acme"]
+)
 def test_scope_with_a_meaning_in_keycloak_is_told(load: Load, scope: str) -> None:
     """A catalogue with such a scope would give keys more than a scope; with Keystile's own tokens it is just a word."""
     assert scope in load(**KEYCLOAK, SCOPES=scope).catalogue
@@ -84,4 +86,4 @@ def test_audience_that_keycloak_could_not_name_is_told(load: Load) -> None:
 def test_only_plain_scopes_may_be_asked_for() -> None:
     """Reserved scopes are for our own JWTs, Keycloak's own for nobody."""
     assert may_be_asked("read")
-    assert not any(map(may_be_asked, (*BUILT_IN, "keys:read", "keys:admin", "introspect", "aud:x")))
+    assert not any(map(may_be_asked, (*BUILT_IN, "keys:read", "keys:admin", "introspect", "aud:x", "organization:x")))

@@ -10,6 +10,7 @@ import pytest
 
 from keystile.authority.delegating import Delegating, PresentedToken
 from keystile.changes import Change
+from keystile.claims import MAX_JWT
 from keystile.delegation import Actor
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, RequestError
 from keystile.restrictions import Policy
@@ -17,6 +18,7 @@ from unit.builders import DEFAULT_AUDIENCE, NOW, asked, death_of, rules
 from unit.realm_world import MCP, RealmProcess, RealmWorld
 
 if TYPE_CHECKING:
+    from keystile.ports import SignedToken
     from unit.world import World
 
 
@@ -135,6 +137,25 @@ async def test_what_the_realm_does_not_know_is_refused(
         await realm.mint(here, issued, **{"scopes": ("read",), **asked_for})
     assert (refused.value.reason, refused.value.key_id) == (reason, issued.record.key_id)
     assert realm.world.reasons() == [reason.value]
+
+
+async def test_token_that_no_header_could_carry_is_refused(
+    realm: RealmWorld, here: RealmProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapper of the realm makes it more than 4 KB: refused as where we sign ourselves, and handed to nobody."""
+    told = realm.signer.sign
+
+    async def sign_at_length(owner_id: str, audience: str, scopes: tuple[str, ...]) -> SignedToken:
+        token = await told(owner_id, audience, scopes)
+        return replace(token, text=token.text + "x" * MAX_JWT)
+
+    monkeypatch.setattr(realm.signer, "sign", sign_at_length)
+    issued = await realm.issue()
+    with pytest.raises(KeyRefusedError) as refused:
+        await realm.mint(here, issued)
+    assert refused.value.reason is Reason.JWT_TOO_LARGE
+    assert realm.world.reasons() == ["jwt_too_large"]
+    assert await realm.store.of(issued.record.key_id, realm.world.time.now().timestamp()) == ()
 
 
 async def test_gateway_hears_of_a_bad_key_only(realm: RealmWorld, here: RealmProcess) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from keystile.authority.exchange import Exchange, Minted
-from keystile.claims import grant
+from keystile.claims import MAX_JWT, grant
 from keystile.errors import CannotTellError, KeyRefusedError, Reason, RequestError
 from keystile.ports import HandedToken
 
@@ -122,6 +122,8 @@ class RealmExchange(Exchange):
         async with self.lane.turn(context.address):
             asked_at = self.clock().timestamp()
             token = await self.signer.sign(verdict.owner.id, audience, scopes)
+        if len(token.text) > MAX_JWT:
+            raise KeyRefusedError(Reason.JWT_TOO_LARGE)
         expires_at = verdict.record.expires_at
         if expires_at is not None and token.expires_at > expires_at.timestamp():
             raise KeyRefusedError(Reason.EXPIRED)  # the realm makes longer ones than it was told to

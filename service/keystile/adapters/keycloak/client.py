@@ -108,6 +108,11 @@ class KeycloakClient:
         if given:
             await self._ask("manage-users", self._admin.a_delete_realm_roles_of_user, _segment(user_id), given)
 
+    async def leave_groups(self, user_id: str) -> None:
+        """Take that user out of every group, those the realm puts everybody into among them."""
+        for group in await self.groups_of(user_id):
+            await self._ask("manage-users", self._admin.a_group_user_remove, _segment(user_id), group["id"])
+
     async def link(self, user_id: str) -> None:
         """Link that user, under its own id, to our identity provider; raises what `put_user` does."""
         method = self._admin.a_add_user_social_login

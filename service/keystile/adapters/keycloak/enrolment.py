@@ -15,7 +15,8 @@ class KeycloakEnrolment:
         self._writer = writer
 
     async def create(self, username: str) -> None:
-        """See `Enrolment.create`: disabled until the roles that the realm gives to everybody are taken away again."""
+        """See `Enrolment.create`: disabled until what everybody is given, roles and groups, is taken away."""
         user_id = await self._writer.create_user({"username": username, "enabled": False})
         await self._writer.take_realm_roles(user_id)
+        await self._writer.leave_groups(user_id)  # a group may have roles too
         await self._writer.put_user(user_id, {"username": username, "enabled": True})

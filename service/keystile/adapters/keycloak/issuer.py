@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 DEADLINE = 3.0  # seconds for one request
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _CONNECTIONS = 16
-_MAX_TOKEN = 7_000  # bytes: what doors and gateways take
 _SERVER_FAULT = 500
 _OK = 200
 _SETUP = "run 'keystile keycloak setup'"
@@ -186,7 +185,6 @@ class KeycloakTokenIssuer:
             "aud": claims.get("aud") == audience,
             "scope": set(str(claims.get("scope", "")).split()) == set(scopes),
             "roles": not claims.get("realm_access") and not claims.get("resource_access"),
-            "size": len(text) <= _MAX_TOKEN,
             "exp": life > 0,
         }
         wrong = [name for name, is_good in good.items() if not is_good]
