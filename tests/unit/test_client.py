@@ -60,7 +60,7 @@ def failure(server: Answering, **more: Any) -> KeystileClientError:  # noqa: ANN
     return error
 
 
-def exchange_with(server: Answering, waited: list[float], patience: float = 10.0) -> Exchange:
+def exchange_with(server: Answering, waited: list[float], patience: float = 60.0) -> Exchange:
     now = [0.0]
 
     def sleep(seconds: float) -> None:
@@ -283,11 +283,19 @@ def test_retry_after_is_honoured_within_bounds() -> None:
         assert getattr(failure(server), "retry_after", 0) is None
     waited: list[float] = []
     with (
-        Answering({TOKEN: [Reply(503, headers={"Retry-After": "0"})]}) as server,
+        Answering({TOKEN: [Reply(503, headers={"Retry-After": "25"})]}) as server,
         pytest.raises(UnavailableError),
     ):
-        exchange_with(server, waited, patience=3.0)()
-    assert waited == [0.5] * 5
+        exchange_with(server, waited)()
+    assert waited == [25.0, 25.0]
+
+
+def test_a_server_is_not_asked_without_a_pause() -> None:
+    """Whatever it says: half a second lies between two questions."""
+    waited: list[float] = []
+    with Answering({TOKEN: [Reply(503, headers={"Retry-After": "0"}), a_token()]}) as server:
+        assert exchange_with(server, waited)().text == "jwt"
+    assert waited == [0.5]
 
 
 def test_a_jwt_counts_from_before_it_was_asked_for() -> None:

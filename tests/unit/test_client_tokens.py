@@ -11,7 +11,6 @@ import pytest
 from keystile.client.errors import UnavailableError
 from keystile.client.exchange import Token
 from keystile.client.tokens import Tokens
-from stack.processes import wait_until
 
 CROWD = 16
 
@@ -131,4 +130,3 @@ async def test_nobody_waits_for_ever() -> None:
     with pytest.raises(UnavailableError, match="no JWT within"):
         await tokens.wait()
     source.may_end.set()
-    assert wait_until(lambda: tokens.get() == "jwt1", 60)
