@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import traceback
@@ -241,6 +242,12 @@ def test_what_is_no_token_response_is_a_refusal(reply: Reply) -> None:
     """Whoever answers that is no token endpoint."""
     with Answering({TOKEN: [reply]}) as server:
         assert isinstance(failure(server), ExchangeRefusedError)
+
+
+def test_errors_survive_a_copy() -> None:
+    """They reach other processes whole."""
+    error = pickle.loads(pickle.dumps(ExchangeRefusedError("no", status=400, error="invalid_scope")))  # noqa: S301
+    assert (str(error), error.status, error.error) == ("no", 400, "invalid_scope")
 
 
 def test_answers_are_bounded() -> None:
