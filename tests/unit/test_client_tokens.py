@@ -11,7 +11,6 @@ import pytest
 from keystile.client.errors import UnavailableError
 from keystile.client.exchange import Token
 from keystile.client.tokens import Tokens
-from stack.processes import wait_until
 
 CROWD = 16
 
@@ -113,12 +112,26 @@ def test_a_server_that_asks_for_peace_gets_it() -> None:
     source = Source()
     source.failure = UnavailableError("busy", retry_after=3600.0)
     tokens = source.tokens()
+    heard = []
     for source.now in (0.0, 1.0, 59.9):
-        with pytest.raises(UnavailableError, match="busy"):
+        with pytest.raises(UnavailableError, match="busy") as refused:
             tokens.get()
+        heard.append((refused.value.retry_after, len(refused.traceback)))
     assert source.count == 1
+    assert set(heard) == {(3600.0, len(refused.traceback))}  # each hears it as if alone
     source.failure = None
     source.now = 60.0
+    assert tokens.get() == "jwt2"
+
+
+def test_what_nobody_expected_is_heard_too() -> None:
+    """An error that is none of ours ends the wait of whoever waits, and is tried again."""
+    source = Source()
+    source.failure = ZeroDivisionError()
+    tokens = source.tokens()
+    with pytest.raises(ZeroDivisionError):
+        tokens.get()
+    source.failure = None
     assert tokens.get() == "jwt2"
 
 
@@ -131,4 +144,3 @@ async def test_nobody_waits_for_ever() -> None:
     with pytest.raises(UnavailableError, match="no JWT within"):
         await tokens.wait()
     source.may_end.set()
-    assert wait_until(lambda: tokens.get() == "jwt1", 60)

@@ -25,7 +25,7 @@ class AddressError(KeystileClientError):
 class ExchangeRefusedError(KeystileClientError):
     """The server refused, or is no Keystile: *status* is HTTP's, *error* the word of RFC 6749 or ``""``."""
 
-    def __init__(self, message: str, *, status: int, error: str = "") -> None:
+    def __init__(self, message: str, *, status: int = 0, error: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.error = error

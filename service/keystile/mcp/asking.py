@@ -13,7 +13,7 @@ from keystile.client.wire import MAX_ANSWER, Answer, may_use_proxy, server_url, 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
-_PATIENCE = 3.0  # seconds: a tool call waits meanwhile
+_PATIENCE = 5.0  # seconds: a tool call waits meanwhile
 _CONNECTIONS = httpx.Limits(max_connections=20)
 _PLAIN = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
