@@ -19,36 +19,26 @@ import pytest
 import typer.main
 import yaml
 from packaging.requirements import Requirement
-from typer.core import TyperGroup
 
 from keystile.adapters.redis.durability import check_durability
-from keystile.cli.main import app as command_line
 from keystile.http.app import create_app
 from keystile.http.front import make_doors
 from keystile.mcp import KeystileTokenVerifier
 from keystile.mcp.example import example_server
 from keystile.mcp.example import main as example
-from keystile.settings import PREFIX, Settings, Store, load_settings, unknown_settings
+from keystile.settings import Settings, Store, load_settings, unknown_settings
 from keystile.wiring import load_peppers, open_deployment
 from stack.artefacts import VERSION
+from unit.shipped import ROOT, SECRET_NAME, image_environment, instructions, set_environment, understood
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from keystile.adapters.redis.link import RedisLink
 
-ROOT = Path(__file__).parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONE_SHOTS = ("secrets", "setup")
-DOCKERFILE = [
-    line.partition(" ")
-    for line in (ROOT / "service/Dockerfile").read_text().replace("\\\n", "").splitlines()
-    if line and not line.startswith("#")
-]
 EXAMPLE_ENV = dict(line.split("=", 1) for line in (ROOT / ".env.example").read_text().splitlines() if "=" in line)
-SECRET_NAME = re.compile(r"SECRET|PASSWORD|PEPPER|REDIS_URL|TOKEN")
 
 
 class Made:
@@ -74,13 +64,6 @@ class Made:
         return {name: value.replace("/secrets", str(self.root)) for name, value in environment(service).items()}
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in os.environ:
-        if name.startswith(PREFIX):
-            monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     root = tmp_path / "secrets"
@@ -103,38 +86,12 @@ def environment(service: str) -> dict[str, str]:
     return {name: interpolated(value) for name, value in SERVICES[service].get("environment", {}).items()}
 
 
-def set_environment(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-
-
 def user_of(service: str) -> int:
     return int(SERVICES[service]["user"].partition(":")[0])
 
 
 def secret_paths(service: str) -> set[str]:
     return set(re.findall(r"/secrets/([\w./-]+)", json.dumps(SERVICES[service])))
-
-
-def instructions(word: str) -> list[str]:
-    return [rest.strip() for name, _, rest in DOCKERFILE if name == word]
-
-
-def image_environment() -> dict[str, str]:
-    final_stage = instructions("ENV")[-1]
-    return dict(item.split("=", 1) for item in final_stage.split())
-
-
-def understood(words: list[str]) -> bool:
-    """Tell whether the command line knows this command and all its options."""
-    command: Any = typer.main.get_command(command_line)
-    while isinstance(command, TyperGroup) and words:
-        name, *words = words
-        command = command.commands.get(name)
-    if command is None or isinstance(command, TyperGroup):
-        return False
-    known = {option for parameter in command.params for option in parameter.opts}
-    return {word for word in words if word.startswith("-")} <= known
 
 
 def test_secrets_are_made_once(made: Made) -> None:
