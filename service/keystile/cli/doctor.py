@@ -15,6 +15,7 @@ from keystile.adapters.keycloak.grant_diagnosis import diagnose_grant
 from keystile.adapters.redis.durability import check_durability
 from keystile.adapters.redis.link import RedisLink
 from keystile.authority.breaker import Breaker
+from keystile.cli.gate_findings import findings as gate_findings
 from keystile.cli.peppers import count as count_peppers
 from keystile.cli.peppers import findings as pepper_findings
 from keystile.cli.reconcile import reconcile as put_right
@@ -36,7 +37,8 @@ def diagnose(settings: Settings, *, reconcile: bool = False, count: bool = True,
 
 
 async def _diagnose(settings: Settings, *, reconcile: bool, count: bool, quiet: bool) -> list[Finding]:
-    findings = [_data_dir(settings), *await signing_findings(settings), await _journal(settings)]
+    findings = [_data_dir(settings), *gate_findings(settings), *await signing_findings(settings)]
+    findings.append(await _journal(settings))
     if settings.store is Store.EMBEDDED:
         findings.append(await _store(settings))
     else:
