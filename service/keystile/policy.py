@@ -13,7 +13,7 @@ from keystile.owner_claims import OwnerClaims
 from keystile.records import KeyRecord, Owner, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
 
     from keystile.delegation import Actor
@@ -127,9 +127,12 @@ def may_be_listed(audience: str, rules: Rules) -> bool:
     """Tell whether the deployment lets *audience* stand on a key's list."""
     if rules.audiences is not None and audience not in rules.audiences:
         return False
-    return not any(
-        audience == base or audience.startswith((f"{base}/", f"{base}?")) for base in rules.forbidden_audiences
-    )
+    return not is_at_or_below(audience, rules.forbidden_audiences)
+
+
+def is_at_or_below(url: str, bases: Iterable[str]) -> bool:
+    """Tell whether *url* is one of *bases* or below one."""
+    return any(url == base or url.startswith((f"{base}/", f"{base}?")) for base in bases)
 
 
 def held_scopes(record: KeyRecord, owner: Owner, rules: Rules) -> tuple[str, ...]:

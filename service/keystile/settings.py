@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
 
 from keystile.catalogue import client_roles, parse_catalogue
 from keystile.claims import parse_resource
+from keystile.durations import parse_duration
 from keystile.errors import ConfigurationError, KeystileError
 from keystile.expiries import parse_expiry, parse_longest
+from keystile.gates import Convention, Gate, read_gates
 from keystile.keys import Stamps, check_brand
 from keystile.limits import DEFAULT_LEVELS, Levels
 from keystile.owner_claims import OwnerClaims, parse_owner_claims
 from keystile.peppers import Peppers
-from keystile.policy import RESERVED_SCOPES
+from keystile.policy import RESERVED_SCOPES, is_at_or_below
 from keystile.realm_scopes import LONGEST_NAME, audience_scope, may_be_asked
 from keystile.resource_servers import parse_resource_servers
 from keystile.restrictions import parse_tenant_defaults
@@ -36,10 +38,8 @@ if TYPE_CHECKING:
 PREFIX = "KEYSTILE_"
 NOT_SETTINGS = frozenset({"KEYSTILE_URL", "KEYSTILE_MCP_URL", "KEYSTILE_PID", "KEYSTILE_API_KEY"})  # for people
 _LONGEST_USE = timedelta(minutes=90)  # of a verdict: well within what the change log and its memory keep
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_SECONDS = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in _UNITS.items()}
+_LARGEST_GATE_FILE = 262_144  # bytes
 _ADMIN_KEY = re.compile(r"[\x21-\x7e]{32,256}")
-_DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 
 
 class Store(StrEnum):
@@ -60,21 +60,6 @@ def _parse_list(value: object) -> object:
     if isinstance(value, str):
         return tuple(item.strip() for item in value.split(",") if item.strip())
     return value
-
-
-def parse_duration(value: object) -> object:
-    """Read `90`, `90s`, `15m`, `2h` or `1d`; anything else is left for the caller's validation to refuse."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return timedelta(**{_UNITS[match[2] or "s"]: int(match[1])}) if match else value
-
-
-def duration_text(value: object) -> str:
-    """Return a duration as it is written in a setting, anything else as it prints."""
-    if not isinstance(value, timedelta):
-        return str(value)
-    seconds = int(value.total_seconds())
-    unit = next(unit for unit in ("d", "h", "m", "s") if seconds % _SECONDS[unit] == 0)
-    return f"{seconds // _SECONDS[unit]}{unit}"
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
@@ -133,9 +118,10 @@ class Settings(BaseSettings):
     cache_entries: int = Field(100_000, ge=0, description="verdicts kept in process, 0: none")
     failures_per_minute: int = Field(20, ge=1, description="failed look-ups per client address")
     trusted_proxies: Words = Field((), description="CIDRs whose forwarding headers are believed")
-    forwarded_headers: Literal["x-forwarded", "x-original", "path"] = Field(
+    forwarded_headers: Convention = Field(
         "x-forwarded", description="how they tell method and path: `x-forwarded`, `x-original` or `path`"
     )
+    gates: Path | None = Field(None, description="TOML file: gates with audiences of their own; unset: `nginx` alone")
     levels: str = Field(
         DEFAULT_LEVELS, description="`name:hour/day/month/cents`: requests, cost in a month; `-`: no limit"
     )
@@ -168,6 +154,7 @@ class Settings(BaseSettings):
     self_registrations_per_day: int = Field(100, ge=1, le=10_000, description="how many of these in a day (UTC)")
     allow_plain_http: Words = Field((), description="hosts that may be reached unencrypted beside loopback")
     audit_log: Path | None = Field(None, description="file for audit lines; always also on standard error")
+    _gates: dict[str, Gate] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -186,7 +173,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check(self) -> Settings:
         faults = [*self._issuer_faults(), *self._keycloak_faults(), *self._key_faults(), *self._other_faults()]
-        faults += self._realm_faults()
+        faults += [*self._realm_faults(), *self._gate_faults()]
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -211,6 +198,11 @@ class Settings(BaseSettings):
     def introspecting(self) -> dict[str, tuple[str, ...]]:
         """The clients of the realm that are resource servers, each with its audiences."""
         return parse_resource_servers(self.resource_servers)
+
+    @property
+    def configured_gates(self) -> dict[str, Gate]:
+        """The gates of the file, by their names, as they were read and checked at the start."""
+        return self._gates
 
     @property
     def owner_claims(self) -> OwnerClaims:
@@ -375,6 +367,22 @@ class Settings(BaseSettings):
         if self.owner_claims and self.store is not Store.KEYCLOAK:
             raise ConfigurationError("these need KEYSTILE_STORE=keycloak: owners have none elsewhere")
 
+    def _gate_faults(self) -> list[str]:
+        """Read the gates, this once: what was checked is what is used."""
+        if self.gates is None:
+            return []
+        try:
+            self._gates, faults = read_gates(_read_gate_file(self.gates))
+        except (OSError, UnicodeDecodeError):
+            return [f"KEYSTILE_GATES: {self.gates} cannot be read, or is larger than {_LARGEST_GATE_FILE} bytes"]
+        ours = (self.issuer, self.api_audience)  # who has a JWT for these can do more with it than show it to a service
+        faults += [
+            f"gates.{name}.audience: it is never the issuer, the API or the realm"
+            for name, gate in self._gates.items()
+            if gate.audience in ours or is_at_or_below(gate.audience, self.realm_urls)
+        ]
+        return [f"KEYSTILE_GATES: {fault}" for fault in faults]
+
     def _api_faults(self) -> list[str]:
         faults = []
         if self.keycloak_tokens_id in self.api_clients:
@@ -395,9 +403,8 @@ class Settings(BaseSettings):
             faults.append("KEYSTILE_JWKS_MAX_AGE is between 1s and 1d")
         if self.cache_ttl + self.stale_ttl > _LONGEST_USE:
             faults.append("KEYSTILE_CACHE_TTL and KEYSTILE_STALE_TTL are at most 90m together: changes are kept for 2h")
-        for realm in self.realm_urls:
-            if self.default_audience == realm or self.default_audience.startswith((f"{realm}/", f"{realm}?")):
-                faults.append("KEYSTILE_DEFAULT_AUDIENCE is neither the realm's issuer nor a URL below it")
+        if is_at_or_below(self.default_audience, self.realm_urls):
+            faults.append("KEYSTILE_DEFAULT_AUDIENCE is neither the realm's issuer nor a URL below it")
         faults += _unreadable_files()
         for cidr in self.trusted_proxies:
             try:
@@ -471,6 +478,12 @@ def _unreadable_files() -> list[str]:
 
 def _read_secret(path: str) -> str:
     return Path(path).read_text(encoding="utf-8").strip()
+
+
+def _read_gate_file(path: Path) -> str:
+    if path.stat().st_size > _LARGEST_GATE_FILE:
+        raise OSError("too large")
+    return path.read_text(encoding="utf-8")
 
 
 def _host_of(node: str) -> str:

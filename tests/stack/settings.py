@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8400
 _ABOUT_A_RUN = ("KEYSTILE_URL", "KEYSTILE_MCP_URL", "KEYSTILE_PID")  # in stack.env, for people; no settings
-_PATHS = ("_DIR", "_FILE", "_LOG")
+_PATHS = ("_DIR", "_FILE", "_GATES", "_LOG")
 _CLIENTS = ("READER", "WRITER", "TOKENS")
 
 

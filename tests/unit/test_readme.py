@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from bench.results import kept_table
 from bench.rows import GROUPS
 from keystile.cli.main import app
-from keystile.settings import Settings, duration_text
+from keystile.durations import duration_text
+from keystile.settings import Settings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from keystile.durations import parse_duration
 from keystile.errors import ConfigurationError
-from keystile.settings import Settings, load_settings, parse_duration, unknown_settings
+from keystile.settings import Settings, load_settings, unknown_settings
 from unit.environments import KEYCLOAK, SECRET, Load, fault
 
 

@@ -15,6 +15,7 @@ from keystile.adapters.keycloak.grant_diagnosis import diagnose_grant
 from keystile.adapters.redis.durability import check_durability
 from keystile.adapters.redis.link import RedisLink
 from keystile.authority.breaker import Breaker
+from keystile.cli.gate_findings import findings as gate_findings
 from keystile.cli.key_findings import findings as key_findings
 from keystile.cli.peppers import weak
 from keystile.cli.reconcile import reconcile as put_right
@@ -49,7 +50,7 @@ def _fix_of(fault: str) -> str:
 
 
 async def _diagnose(settings: Settings, *, reconcile: bool, count: bool, quiet: bool) -> list[Finding]:
-    findings = [_data_dir(settings)]  # before anything is made in it
+    findings = [_data_dir(settings), *gate_findings(settings)]  # before anything is made in it
     try:
         async with open_deployment(settings) as deployment:
             findings += _peppers(settings)

@@ -15,7 +15,7 @@ from keystile.http.app import create_app
 from keystile.http.asgi import json_answer
 from keystile.http.doors import Contexts
 from keystile.http.forwarding import Forwarding
-from keystile.http.gates import Gates, nginx_gate
+from keystile.http.gates import make_gates
 from keystile.http.introspect_door import IntrospectDoor
 from keystile.http.revoke_door import RevokeDoor
 from keystile.http.token_door import TokenDoor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from keystile.assembly import Deployment
     from keystile.authority.exchange import Exchange
     from keystile.http.asgi import Receive, Scope, Send
+    from keystile.http.gates import Gates
     from keystile.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -56,14 +57,18 @@ class Doors:
 def make_doors(deployment: Deployment) -> Doors:
     """Return the doors of an opened deployment: all of them ask the same verifier."""
     settings = deployment.settings
-    forwarding = Forwarding(settings.forwarded_headers, f"{settings.issuer_path}/verify")
-    contexts = Contexts(deployment.rules, ClientAddresses(settings.trusted_proxies), forwarding)
+    addresses = ClientAddresses(settings.trusted_proxies)
+
+    def contexts_by(convention: str) -> Contexts:
+        return Contexts(deployment.rules, addresses, Forwarding(convention, f"{settings.issuer_path}/verify"))
+
+    contexts = contexts_by(settings.forwarded_headers)
     verifier, exchange = deployment.verifier, deployment.exchange
     verify = VerifyDoor(verifier, deployment.jwts, exchange, contexts)
     return Doors(
         token=TokenDoor(verifier, exchange, deployment.delegating, contexts, deployment.assertions),
         verify=verify,
-        gates=Gates(settings.issuer_path, {b"nginx": nginx_gate(verify)}),
+        gates=make_gates(settings, verify, contexts_by),
         introspect=IntrospectDoor(deployment.introspection, contexts),
         revoke=RevokeDoor(verifier, deployment.revocation, contexts),
         contexts=contexts,

@@ -1,4 +1,4 @@
-"""`/sts/gate/{gate}` and below: the verify door, answering as one kind of gateway can take it."""
+"""`/sts/gate/{gate}` and below: which door is asked there, and in which statuses it answers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from cachetools import FIFOCache
+
 from keystile.http.asgi import json_answer
+from keystile.http.gate_door import MOST_PREPARED, gate_door
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 
     from keystile.http.asgi import Receive, Scope, Send
+    from keystile.http.doors import Contexts
+    from keystile.http.gate_door import Prepared
     from keystile.http.verify_door import VerifyDoor
+    from keystile.settings import Settings
 
     Door = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -54,8 +60,19 @@ class Gates:
         await gate({**scope, **below}, receive, send)
 
 
-def nginx_gate(verify: VerifyDoor) -> Door:
-    """Return the verify door as nginx's `auth_request` can take it: to it all but 2xx, 401 and 403 is an error of ours.
+def make_gates(settings: Settings, verify: VerifyDoor, contexts: Callable[[str], Contexts]) -> Gates:
+    """Return the gates of a deployment. *contexts*: those of requests that tell method and path by a convention."""
+    prepared: FIFOCache[tuple[str, bytes], Prepared] = FIFOCache(MOST_PREPARED)  # then a hit changes nothing
+    doors: dict[bytes, Door] = {b"nginx": nginx_gate(verify)}
+    for name, gate in settings.configured_gates.items():
+        told = contexts(gate.method_and_path or settings.forwarded_headers)
+        door = gate_door(name, gate, verify, told, prepared)
+        doors[name.encode()] = nginx_gate(door) if gate.answers == "nginx" else door
+    return Gates(settings.issuer_path, doors)
+
+
+def nginx_gate(verify: Door) -> Door:
+    """Return a door as nginx's `auth_request` can take it: to it all but 2xx, 401 and 403 is an error of ours.
 
     What would be another refusal is a 403, or a 401 where the client may mend it; `X-Auth-Status` has the true status.
     """
@@ -65,7 +82,7 @@ def nginx_gate(verify: VerifyDoor) -> Door:
         try:
             await verify(scope, receive, told)
         except Exception:  # noqa: BLE001 - as in the front: logged, and told to nobody
-            _log.exception("unexpected error at the nginx gate")
+            _log.exception("unexpected error at a gate for nginx")
             await _BROKEN.send(told)
 
     return gate

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from keystile.durations import parse_duration
 from keystile.records import parse_moment
-from keystile.settings import parse_duration
 
 if TYPE_CHECKING:
     from datetime import datetime

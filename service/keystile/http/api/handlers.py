@@ -11,6 +11,7 @@ from keystile.authority.alterations import Wanted
 from keystile.authority.lifecycle import KeyRequest
 from keystile.authority.usage import Reported
 from keystile.documents import etag_of, key_document
+from keystile.durations import parse_duration
 from keystile.errors import CannotTellError, KeyRefusedError, PolicyRefusedError, RequestError, RequestReusedError
 from keystile.expiries import parse_expiry
 from keystile.http.api.cursors import read_cursor, write_cursor
@@ -19,7 +20,6 @@ from keystile.policy import held_scopes
 from keystile.records import RequestTag, RevocationReason, format_moment
 from keystile.restrictions import Policy
 from keystile.rights import Action
-from keystile.settings import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
