@@ -30,6 +30,7 @@ class _Fault:
     drops_answers: bool = False
     refuses: bool = False
     status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -80,9 +81,9 @@ class Proxy:
         """Pass on what clients send, and nothing of what the server answers."""
         self._set(_Fault(drops_answers=True))
 
-    def answer(self, status: int) -> None:
-        """Answer every HTTP request with *status*, without asking the server."""
-        self._set(_Fault(status=status), cuts=True)
+    def answer(self, status: int, *headers: tuple[str, str]) -> None:
+        """Answer every HTTP request with *status* and *headers*, without asking the server."""
+        self._set(_Fault(status=status, headers=headers), cuts=True)
 
     def resume(self) -> None:
         """Pass everything on at once."""
@@ -193,10 +194,11 @@ class Proxy:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         status = HTTPStatus(self._fault.status)
+        headers = "".join(f"{name}: {value}\r\n" for name, value in (*self._fault.headers, ("Content-Length", "0")))
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
             await reader.readexactly(_content_length(head))
-            writer.write(f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Length: 0\r\n\r\n".encode())
+            writer.write(f"HTTP/1.1 {status.value} {status.phrase}\r\n{headers}\r\n".encode())
             await writer.drain()
 
 

@@ -152,11 +152,20 @@ class Server(ABC):
 
 def answers_200(port: int, path: str, host: str = LOOPBACK) -> bool:
     """Tell whether GET *path* answers 200 within two seconds."""
+    return _status(port, path, host) == 200
+
+
+def answers(port: int, path: str = "/") -> bool:
+    """Tell whether GET *path* answers anything within two seconds."""
+    return _status(port, path, LOOPBACK) is not None
+
+
+def _status(port: int, path: str, host: str) -> int | None:
     connection = HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == 200
+        return connection.getresponse().status
     except (OSError, HTTPException):
-        return False
+        return None
     finally:
         connection.close()
