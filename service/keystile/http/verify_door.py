@@ -77,7 +77,7 @@ class VerifyDoor:
         meters = known.meters
         if meters and not self.verifier.metering.spend(meters):
             return None
-        self.verifier.auditor.accepted_again()
+        self.verifier.auditor.stood()
         known.used(scope["path"])
         return _good(known.answer, limits_told(meters, self.verifier) if meters else ())
 
