@@ -15,6 +15,7 @@ from keystile.authority.administration import Administration
 from keystile.authority.alterations import Alterations
 from keystile.authority.assertions import AssertionVerifier
 from keystile.authority.callers import Callers
+from keystile.authority.census import Census
 from keystile.authority.challenges import Challenges
 from keystile.authority.chores import Chores
 from keystile.authority.delegating import Delegating
@@ -107,7 +108,8 @@ _log = structlog.get_logger(__name__)
 class Backend:
     """The adapters of one kind of store. *cache* of None: the process's own is all there is.
 
-    *signer*, *handed* and *link* are there where the realm signs JWTs.
+    *signer*, *handed* and *link* are there where the realm signs JWTs. *breakers* are those without which the service
+    is degraded, *others* stand before what only some requests need.
     """
 
     directory: Directory
@@ -129,6 +131,7 @@ class Backend:
     events: OwnerEvents | None = None
     own_events: OwnerEvents | None = None
     breakers: dict[str, Breaker] = field(default_factory=dict)
+    others: dict[str, Breaker] = field(default_factory=dict)
     refresh_realm: Callable[[], Awaitable[int]] | None = None
     realm_tokens: RealmTokens | None = None
     signer: RealmSigner | None = None
@@ -171,6 +174,9 @@ class Deployment:
     memory: ChangeMemory
     followed: bool
     breakers: dict[str, Breaker]
+    others: dict[str, Breaker]
+    index: FallbackIndex | None
+    census: Census
 
     @property
     def dependencies(self) -> list[str]:
@@ -252,6 +258,7 @@ class Assembly:
         if backend.refresh_realm is not None:
             self._realm = RealmWatch(backend.refresh_realm, self._follower, self._memory, clock=now)
         self._chores = Chores()
+        self._census = Census(clock=now)
         workers = BcryptWorkers()
         stack.callback(workers.close)
         self._prover = Prover(
@@ -340,7 +347,8 @@ class Assembly:
         if self._handed is not None:
             self._spawn("tokens of the realm", self._handed.run)
         herald = Herald(leases=backend.leases, idle=IdleExpiry(backend.usage), auditor=self._auditor, clock=now)
-        rounds = Rounds(backend.directory, backend.leases, (self._purger, herald), ticks=time.monotonic)
+        visitors = (self._purger, herald)
+        rounds = Rounds(backend.directory, backend.leases, visitors, self._census, ticks=time.monotonic)
         self._spawn("rounds", rounds.run)
 
     def deployment(self) -> Deployment:
@@ -422,6 +430,9 @@ class Assembly:
             memory=self._memory,
             followed=self._backend.events is not None,
             breakers=self._backend.breakers,
+            others=self._backend.others,
+            index=self._index,
+            census=self._census,
         )
 
     def _make_handed(self) -> HandedOut | None:

@@ -134,6 +134,10 @@ class VerdictCache(Protocol):
 class NearVerdictCache(VerdictCache, Protocol):
     """The verdicts of this process: never out of reach, and asked on every request."""
 
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        ...
+
     def known(self, name: bytes) -> Known | None:
         """Return what is kept under that cache name, to be judged and prepared in place; one dictionary look-up."""
         ...

@@ -45,6 +45,7 @@ from keystile.adapters.sqlite.leases import SqliteLeases
 from keystile.adapters.sqlite.log import SqliteChangeLog
 from keystile.adapters.sqlite.signing_notes import SqliteSigningNotes
 from keystile.adapters.sqlite.usage import SqliteUsageStore
+from keystile.adapters.worker_files import WorkerFiles
 from keystile.assembly import Assembly, Backend, Deployment, now
 from keystile.authority.auditing import Auditor
 from keystile.authority.breaker import Breaker
@@ -74,7 +75,7 @@ def load_peppers(settings: Settings) -> Peppers:
 
 
 def check_files(settings: Settings) -> None:
-    """Raise a `ConfigurationError` if what a server needs on disk cannot be opened or made."""
+    """Make ready on disk what a server needs; raise a `ConfigurationError` if it cannot be opened or made."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         load_peppers(settings)
@@ -82,6 +83,7 @@ def check_files(settings: Settings) -> None:
         if settings.realm_signs:
             load_assertion_key(settings.assertion_dir)
         JsonLinesAuditLog(settings.audit_log).close()
+        worker_files(settings).clear()  # they count from nothing, as the processes do
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
 
@@ -132,6 +134,7 @@ async def _open_embedded(settings: Settings, peppers: Peppers, auditor: Auditor,
 
 async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor, stack: AsyncExitStack) -> Backend:
     breakers = {"redis": Breaker("Redis"), "keycloak": Breaker("Keycloak")}
+    others = {"keycloak_writer": Breaker("Keycloak")}
     link = RedisLink.open(_secret(settings.redis_url), breakers["redis"])
     stack.push_async_callback(link.aclose)
     reader = KeycloakClient(
@@ -140,7 +143,9 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         breaker=breakers["keycloak"],
     )
     writer = KeycloakClient(
-        keycloak_access(settings, settings.keycloak_writer_id, settings.keycloak_writer_secret), alert=auditor.alert
+        keycloak_access(settings, settings.keycloak_writer_id, settings.keycloak_writer_secret),
+        alert=auditor.alert,
+        breaker=others["keycloak_writer"],
     )
     stack.push_async_callback(reader.close)
     stack.push_async_callback(writer.close)
@@ -150,7 +155,10 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
     stack.push_async_callback(directory.close)
     signing = open_signing_keys(settings)
     near_limiter = InProcessFailureLimiter(failures=settings.failures_per_minute)
-    signer = open_signer(settings, reader, writer, auditor.alert, stack) if settings.realm_signs else None
+    signer = None
+    if settings.realm_signs:
+        others["keycloak_tokens"] = Breaker("Keycloak")
+        signer = open_signer(settings, reader, writer, auditor.alert, stack, others["keycloak_tokens"])
     return Backend(
         directory=directory,
         log=RedisChangeLog(link, peppers, retention=LOG_RETENTION),
@@ -182,6 +190,7 @@ async def _open_keycloak(settings: Settings, peppers: Peppers, auditor: Auditor,
         events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         own_events=KeycloakEvents(reader, writer_id=settings.keycloak_writer_id, alert=auditor.alert),
         breakers=breakers,
+        others=others,
         refresh_realm=directory.refresh_realm,
         realm_tokens=KeycloakRealmTokens(
             reader.certs, issuer=settings.realm_issuer, clients=settings.api_clients, servers=settings.introspecting
@@ -195,6 +204,7 @@ def open_signer(
     writer: KeycloakClient,
     alert: Callable[[str], None],
     stack: AsyncExitStack,
+    breaker: Breaker | None = None,
 ) -> KeycloakTokenIssuer:
     """Open what asks the realm for tokens."""
     assertion = assertions_from(
@@ -210,7 +220,7 @@ def open_signer(
         assertion=assertion,
         link=KeycloakLinks(writer).mend,
         alert=alert,
-        breaker=Breaker("Keycloak"),
+        breaker=breaker or Breaker("Keycloak"),
     )
     stack.push_async_callback(signer.close)
     return signer
@@ -228,6 +238,11 @@ def open_signing_keys(settings: Settings) -> SigningKeyFolder:
     """Return the signing keys, one of the set algorithm made if there is none. Raises `ConfigurationError`."""
     new_from = now() + settings.jwks_max_age
     return SigningKeyFolder.open(settings.signing_dir, settings.signing_alg, settings.issuer, new_from=new_from)
+
+
+def worker_files(settings: Settings) -> WorkerFiles:
+    """Return where the workers of one server tell each other what they count; several servers may share a folder."""
+    return WorkerFiles(settings.data_dir / "metrics" / f"{socket.gethostname()}-{settings.port}")
 
 
 def _process_name() -> str:

@@ -49,7 +49,7 @@ def test_successes_of_a_key_are_one_line_a_minute(auditor: Auditor, log: KeptAud
     time.passed = 60.0
     auditor.accepted(VERDICT, asked())
     assert len(log.events) == 2
-    assert auditor.outcomes["accepted"] == 1_002
+    assert auditor.counts.accepted == 1_002
     (event, _) = log.events
     assert (event.event, event.outcome, event.key_id, event.owner) == (
         "exchange",
@@ -66,7 +66,7 @@ def test_every_other_refusal_is_a_line(auditor: Auditor, log: KeptAudit, reason:
     for _ in range(2):
         auditor.refused(KeyRefusedError(reason, key_id="k", owner="alice"), asked(request_id="r1"))
     assert [(event.outcome, event.reason, event.key_id) for event in log.events] == [("refused", reason.value, "k")] * 2
-    assert auditor.outcomes[reason.value] == 2
+    assert auditor.counts.outcomes == {("refused", reason.value): 2}
 
 
 def test_alarming_refusals_have_a_word_of_their_own(auditor: Auditor, log: KeptAudit) -> None:
@@ -89,7 +89,7 @@ def test_whatever_nobody_could_decide_on_is_a_line_a_second_that_says_why(audito
         ("unanswered", "Keycloak answered 500", 3, {"door": "token"}),
         ("unanswered", "too many failed look-ups from this address", 1, {"door": "token"}),
     ]
-    assert auditor.outcomes["unanswered"] == 4
+    assert auditor.counts.outcomes == {("unanswered", "cannot_tell"): 3, ("limited", "too_many_failures"): 1}
 
 
 def test_malformed_and_forged_are_summed_up(auditor: Auditor, log: KeptAudit) -> None:
@@ -114,14 +114,14 @@ def test_flood_from_everywhere_is_bounded(auditor: Auditor, log: KeptAudit) -> N
     auditor.flush()
     assert len(log.events) <= 1_001
     assert sum(event.count or 0 for event in log.events) == 5_000
-    assert auditor.outcomes["forged"] == 5_000
+    assert auditor.counts.outcomes == {("refused", "forged"): 5_000}
 
 
 def test_alert_is_a_line_and_a_count(auditor: Auditor, log: KeptAudit) -> None:
     """Something wrong with the deployment is seen by who reads logs and by who reads metrics."""
     auditor.alert("the canary is not found")
     assert [(event.event, event.reason) for event in log.events] == [("alert", "the canary is not found")]
-    assert auditor.outcomes["alert"] == 1
+    assert auditor.counts.alerts == 1
 
 
 def test_line_is_one_json_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,18 +19,17 @@ def breaker(time: Time) -> Breaker:
 
 def fail(breaker: Breaker, times: int) -> None:
     for _ in range(times):
-        breaker.check()
-        breaker.failed()
+        breaker.failed(breaker.check())
 
 
 def test_opens_after_three_failures_in_a_row(breaker: Breaker) -> None:
     """Two failures are bad luck; three, and calls are refused without being tried."""
     fail(breaker, 2)
-    breaker.succeeded()
+    breaker.succeeded(breaker.check())
     fail(breaker, 2)
-    breaker.check()
+    began_at = breaker.check()
     assert not breaker.is_open
-    breaker.failed()
+    breaker.failed(began_at)
     assert breaker.is_open
     with pytest.raises(CannotTellError, match="Redis is out of reach"):
         breaker.check()
@@ -40,10 +39,10 @@ def test_one_probe_passes_after_the_pause(breaker: Breaker, time: Time) -> None:
     """When the pause is over one call may try; the others go on being refused until it ends."""
     fail(breaker, 3)
     time.passed = 0.5
-    breaker.check()
+    began_at = breaker.check()
     with pytest.raises(CannotTellError):
         breaker.check()
-    breaker.succeeded()
+    breaker.succeeded(began_at)
     breaker.check()
     assert not breaker.is_open
 
@@ -52,8 +51,7 @@ def test_failed_probe_begins_the_pause_anew(breaker: Breaker, time: Time) -> Non
     """A dependency that is still away is left alone for another pause."""
     fail(breaker, 3)
     time.passed = 0.5
-    breaker.check()
-    breaker.failed()
+    breaker.failed(breaker.check())
     time.passed = 0.99
     with pytest.raises(CannotTellError):
         breaker.check()
@@ -79,3 +77,15 @@ def test_pause_is_jittered(time: Time) -> None:
         late.check()
     time.passed = 0.95
     late.check()
+
+
+def test_every_call_is_timed_and_failures_are_counted(breaker: Breaker, time: Time) -> None:
+    """An operator sees how long calls take, those that fail too; one that was not tried is no call."""
+    began_at = breaker.check()
+    time.passed = 0.25
+    breaker.succeeded(began_at)
+    fail(breaker, 3)
+    with pytest.raises(CannotTellError):
+        breaker.check()
+    assert (sum(breaker.seconds.counts), breaker.seconds.total) == (4, 0.25)
+    assert breaker.failures == 3

@@ -23,11 +23,13 @@ from packaging.requirements import Requirement
 from keystile.adapters.redis.durability import check_durability
 from keystile.http.app import create_app
 from keystile.http.front import make_doors
+from keystile.http.metrics.reading import read
+from keystile.http.metrics.workers import Workers
 from keystile.mcp import KeystileTokenVerifier
 from keystile.mcp.example import example_server
 from keystile.mcp.example import main as example
 from keystile.settings import Settings, Store, load_settings, unknown_settings
-from keystile.wiring import load_peppers, open_deployment
+from keystile.wiring import load_peppers, open_deployment, worker_files
 from stack.artefacts import VERSION
 from unit.shipped import ROOT, SECRET_NAME, image_environment, instructions, set_environment, understood
 
@@ -282,7 +284,8 @@ async def test_health_checks_ask_a_route_that_answers(tmp_path: Path) -> None:
     """The route of both health checks exists and answers 200."""
     checks = [json.dumps(SERVICES["keystile"]["healthcheck"]["test"]), *instructions("HEALTHCHECK")]
     async with open_deployment(load_settings(data_dir=tmp_path)) as deployment:
-        client = create_app(deployment, make_doors(deployment)).test_client()
+        workers = Workers(lambda: read(deployment), worker_files(deployment.settings))
+        client = create_app(deployment, make_doors(deployment), workers).test_client()
         for check in checks:
             (route,) = re.findall(r"['\"](/[a-z]+)\\?['\"]", check)
             assert (await client.get(route)).status_code == 200

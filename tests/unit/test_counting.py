@@ -107,7 +107,7 @@ async def test_refusals_are_counted_and_audited_once_a_minute(world: World) -> N
             with pytest.raises(LimitReachedError):
                 await world.verify(issued.key)
         await world.pass_time(60)
-    assert world.here.verifier.auditor.outcomes["rate_limited"] == 10
+    assert world.here.verifier.auditor.counts.outcomes["limited", "rate_limited"] == 10
     lines = [event for event in world.audit.events if event.reason == "rate_limited"]
     assert len(lines) == 2
     assert (lines[0].key_id, lines[0].owner) == (issued.record.key_id, "alice")

@@ -107,8 +107,8 @@ async def test_health_is_told_without_secrets(client: Client) -> None:
     assert (await client.send("GET", "/healthz")).json() == {"status": "ok"}
     assert (await client.send("GET", "/readyz")).json() == {"status": "ready", "degraded": []}
     scraped = (await client.send("GET", "/metrics")).body.decode()
-    assert 'keystile_verifications_total{outcome="accepted"} 1.0' in scraped
-    assert 'keystile_verifications_total{outcome="id_mismatch"} 1.0' in scraped
+    assert 'keystile_verifications_total{outcome="accepted",reason="none"} 1.0' in scraped
+    assert 'keystile_verifications_total{outcome="refused",reason="id_mismatch"} 1.0' in scraped
     assert key_id(client.keys["good"]) not in scraped
 
 

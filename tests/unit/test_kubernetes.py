@@ -14,9 +14,11 @@ import yaml
 from keystile.http import server
 from keystile.http.app import create_app
 from keystile.http.front import make_doors
+from keystile.http.metrics.reading import read
+from keystile.http.metrics.workers import Workers
 from keystile.peppers import new_pepper
 from keystile.settings import Settings, Store, load_settings, unknown_settings
-from keystile.wiring import open_deployment
+from keystile.wiring import open_deployment, worker_files
 from unit.shipped import ROOT, SECRET_NAME, image_environment, instructions, set_environment, understood
 
 if TYPE_CHECKING:
@@ -161,7 +163,8 @@ async def test_probes_ask_routes_that_answer(tmp_path: Path) -> None:
     probes = {name: ours[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert [probe["path"] for probe in probes.values()] == ["/healthz", "/healthz", "/readyz"]
     async with open_deployment(load_settings(data_dir=tmp_path)) as deployment:
-        client = create_app(deployment, make_doors(deployment)).test_client()
+        workers = Workers(lambda: read(deployment), worker_files(deployment.settings))
+        client = create_app(deployment, make_doors(deployment), workers).test_client()
         for probe in probes.values():
             assert (await client.get(probe["path"])).status_code == 200
             assert probe["port"] in {port["name"] for port in ours["ports"]}

@@ -122,8 +122,8 @@ async def test_limits_in_metrics_and_audit(prepared: Prepared, tmp_path: Path) -
         scraped = (await client.send("GET", "/metrics")).body.decode()
         good = key_id(client.keys["good"])
     assert statuses == {200: 5, 429: 4}
-    assert 'keystile_verifications_total{outcome="quota_exceeded"} 4.0' in scraped
-    assert 'keystile_verifications_total{outcome="accepted"} 5.0' in scraped
+    assert 'keystile_verifications_total{outcome="limited",reason="quota_exceeded"} 4.0' in scraped
+    assert 'keystile_verifications_total{outcome="accepted",reason="none"} 5.0' in scraped
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     (line,) = [line for line in lines if line.get("reason") == "quota_exceeded"]
     assert (line["key_id"], line["outcome"], line["limit"]) == (good, "refused", "small-month")

@@ -145,3 +145,30 @@ def test_changes_are_forgotten_after_two_hours(listener: Listener) -> None:
     listener.hear(3)
     listener.memory.forget(NOW_SECONDS + REMEMBERED + 1)
     assert not listener.memory.is_dead(KEY)
+
+
+def test_how_late_a_kill_is_heard_is_measured_once(listener: Listener) -> None:
+    """What others said counts from their saying to our hearing it; history, our own and what is heard again do not."""
+    lags = listener.memory.lags
+    listener.hear(1, Change(key_id="before", kills_below=2, at=NOW_SECONDS - 500))
+    assert sum(lags.counts) == 0
+    listener.time.passed = 0.3
+    listener.hear(2, DEATH, Change(key_id="widened", at=NOW_SECONDS))
+    assert (sum(lags.counts), round(lags.total, 6)) == (1, 0.3)
+    own = Change(key_id="own", kills_below=2, at=NOW_SECONDS)
+    listener.memory.said(own, at(3))
+    listener.time.passed = 9.0
+    listener.hear(3, own)
+    listener.hear(1, DEATH, own, life="b")
+    assert sum(lags.counts) == 1
+    listener.hear(2, Change(key_id=KEY, jti="j", jti_until=NOW_SECONDS + 300, at=NOW_SECONDS + 8.0), life="b")
+    assert (sum(lags.counts), round(lags.total, 6)) == (2, 1.3)
+
+
+def test_silence_is_told_in_seconds(listener: Listener) -> None:
+    """An operator sees how long ago the log was heard, and Keycloak's events were followed; before that, for ever."""
+    memory = listener.memory
+    assert memory.silent_for() == memory.unfollowed_for() == float("inf")
+    listener.hear(1, polled=PollMark(polled_at=NOW_SECONDS - 2.0))
+    listener.time.passed = 3.0
+    assert (memory.silent_for(), memory.unfollowed_for()) == (3.0, 5.0)

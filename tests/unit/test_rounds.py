@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keystile.adapters.memory.leases import InProcessLeases
+from keystile.authority.census import Census
 from keystile.authority.heralding import Herald
 from keystile.authority.idle import IdleExpiry
 from keystile.authority.rounds import EVERY, MOST_WRITES, Rounds
@@ -43,11 +44,13 @@ def leases(world: World) -> InProcessLeases:
     return InProcessLeases(ticks=world.time.ticks)
 
 
-def rounds(world: World, leases: InProcessLeases, *visitors: Seen | Herald) -> Rounds:
+def rounds(world: World, leases: InProcessLeases, *visitors: Seen | Herald, census: Census | None = None) -> Rounds:
+    census = census or Census(clock=world.time.now)
+
     async def rest(seconds: float) -> None:
         assert seconds >= 0
 
-    return Rounds(world.directory, leases, visitors, ticks=world.time.ticks, sleep=rest)
+    return Rounds(world.directory, leases, visitors, census, ticks=world.time.ticks, sleep=rest)
 
 
 def herald(world: World, leases: InProcessLeases) -> Herald:
@@ -171,3 +174,19 @@ async def _use(world: World, issued: IssuedKey) -> None:
     await world.verify(issued.key)
     for process in world.processes:
         await process.verifier.usage.flush(world.usage, all_uses=True)
+
+
+async def test_live_keys_are_counted_on_the_way(world: World, leases: InProcessLeases) -> None:
+    """A round tells how many keys are live, without dead ones and those of disabled owners; before it, nobody knows."""
+    census = Census(clock=world.time.now)
+    first = await world.issue()
+    await world.issue()
+    disabled = await world.issue(owner="bob")
+    await world.store.set_enabled(disabled.owner.id, enabled=False)
+    before = census.live
+    assert await rounds(world, leases, census=census).make()
+    assert (before, census.live, census.counted_at) == (None, 2, world.time.now().timestamp())
+    await world.here.lifecycle.revoke(first.record.key_id, reason=RevocationReason.UNSPECIFIED, revoked_by="test")
+    await world.pass_time(EVERY)
+    assert await rounds(world, leases, census=census).make()
+    assert census.live == 1

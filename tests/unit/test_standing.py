@@ -113,7 +113,7 @@ async def test_a_success_is_audited_once_a_minute(world: World) -> None:
         await world.verify(issued.key)
     lines = [event for event in world.audit.events if event.outcome == "accepted"]
     assert len(lines) == 1
-    assert world.here.verifier.auditor.outcomes["accepted"] == 7
+    assert world.here.verifier.auditor.counts.accepted == 7
     await world.pass_time(60)
     await world.verify(issued.key)
     assert len([event for event in world.audit.events if event.outcome == "accepted"]) == 2

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
-from keystile.errors import Reason
+from keystile.authority.counts import NO_REASON, Counts
+from keystile.errors import Reason, StillSearchingError, TooManyFailuresError
 from keystile.ports import AuditEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keystile.errors import CannotTellError, KeyRefusedError, LimitReachedError, TooManyFailuresError
+    from keystile.errors import CannotTellError, KeyRefusedError, LimitReachedError
     from keystile.policy import RequestContext
     from keystile.ports import AuditLog, Ticks
     from keystile.verdicts import Verdict
@@ -29,6 +30,15 @@ _EVENTS = {
     Reason.CHANGE_UNDONE: "change_undone",
     Reason.DUPLICATE: "duplicate_key_id",  # somebody copied a record to another owner
     Reason.UNREADABLE: "unreadable_record",
+}
+CHANGES = {
+    "key_issued": "issued",
+    "key_changed": "changed",
+    "key_suspended": "suspended",
+    "key_resumed": "resumed",
+    "key_rotated": "rotated",
+    "key_revoked": "revoked",
+    "jwt_revoked": "jwt_revoked",
 }
 AUDITED_EVERY = 60.0  # seconds between two lines on the successes of one key
 _MAX_FLOODS = 1_000
@@ -66,7 +76,7 @@ class Auditor:
         self._limited: TTLCache[tuple[str, str], bool] = TTLCache(100_000, AUDITED_EVERY, timer=ticks)
         self._floods: Counter[tuple[str, Reason, str]] = Counter()
         self._unanswered: Counter[tuple[str, str]] = Counter()
-        self.outcomes: Counter[str] = Counter()
+        self.counts = Counts()
 
     def accepted(self, verdict: Verdict, context: RequestContext) -> None:
         """Audit a success, at most once a minute per key and whoever acts for its owner.
@@ -95,11 +105,15 @@ class Auditor:
 
     def accepted_again(self) -> None:
         """Count a success whose key was audited less than a minute ago."""
-        self.outcomes["accepted"] += 1
+        self.counts.outcomes["accepted", NO_REASON] += 1
+
+    def stood(self) -> None:
+        """Count the same where nothing was judged: that is nearly every request there is."""
+        self.counts.standing += 1
 
     def accepted_anew(self, verdict: Verdict, context: RequestContext) -> None:
         """Count and audit a success."""
-        self.outcomes["accepted"] += 1
+        self.accepted_again()
         self._record("exchange", "accepted", verdict.record.key_id, verdict.owner.username, context)
 
     def refused(self, refusal: KeyRefusedError, context: RequestContext) -> None:
@@ -108,13 +122,13 @@ class Auditor:
         if reason in _FLOODS:
             self.thrown_away(reason, context.address, context.door)
             return
-        self.outcomes[reason.value] += 1
+        self.counts.outcomes["refused", reason.value] += 1
         event = _EVENTS.get(reason, "exchange")
         self._record(event, "refused", refusal.key_id, refusal.owner, context, reason=reason.value)
 
     def limited(self, refusal: LimitReachedError, context: RequestContext) -> None:
         """Count a refusal by a limit, and audit it, at most once a minute per key and limit."""
-        self.outcomes[refusal.reason.value] += 1
+        self.counts.outcomes["limited", refusal.reason.value] += 1
         if (refusal.key_id, refusal.limit) in self._limited:
             return
         self._limited[refusal.key_id, refusal.limit] = True
@@ -130,17 +144,20 @@ class Auditor:
 
     def thrown_away(self, reason: Reason, address: str, door: str) -> None:
         """Count what cost no look-up; a line a second sums it up."""
-        self.outcomes[reason.value] += 1
+        self.counts.outcomes["refused", reason.value] += 1
         known = len(self._floods) < _MAX_FLOODS
         self._floods[(address if known else _ELSEWHERE, reason, door)] += 1
 
     def unanswered(self, error: CannotTellError | TooManyFailuresError, context: RequestContext) -> None:
         """Count a request nobody could decide on; a line a second tells why."""
-        self.outcomes["unanswered"] += 1
+        self.counts.outcomes[_unanswered(error)] += 1
         self._unanswered[str(error), context.door] += 1
 
     def changed(self, event: AuditEvent) -> None:
         """Audit a change of a key, or its refusal, with who asked for it where that is known."""
+        change = CHANGES.get(event.event)
+        if change is not None and event.outcome == "done":
+            self.counts.changes[change] += 1
         origin = _origin.get()
         if origin is not None:
             event = replace(
@@ -153,7 +170,7 @@ class Auditor:
 
     def alert(self, what: str) -> None:
         """Audit that something about the deployment is wrong."""
-        self.outcomes["alert"] += 1
+        self.counts.alerts += 1
         self._log.record(AuditEvent(event="alert", outcome="noticed", reason=what))
 
     def flush(self) -> None:
@@ -202,6 +219,13 @@ class Auditor:
         while True:
             await asyncio.sleep(1.0)
             self.flush()
+
+
+def _unanswered(error: CannotTellError | TooManyFailuresError) -> tuple[str, str]:
+    """Return outcome and reason: few of them, for what an error says is for the audit log."""
+    if isinstance(error, TooManyFailuresError):
+        return "limited", "too_many_failures"
+    return "unanswered", "searching" if isinstance(error, StillSearchingError) else "cannot_tell"
 
 
 def _chain_of(verdict: Verdict, context: RequestContext) -> str:

@@ -33,7 +33,8 @@ _LEASE = "crawl"
 class FallbackIndex:
     """Finds who may hold a key that no look-up value names.
 
-    Never trusted: whoever it names is read again and proved. Forged keys never come this far.
+    Never trusted: whoever it names is read again and proved. Forged keys never come this far. *crawled*: how many
+    owners the crawls of this process have read.
     """
 
     def __init__(
@@ -62,6 +63,16 @@ class FallbackIndex:
         self._older_keys = older_keys
         self._crawling: asyncio.Task[None] | None = None
         self._wanted = False
+        self._last: IndexState | None = None
+        self.is_crawling = False
+        self.crawled = 0
+
+    @property
+    def is_complete(self) -> bool | None:
+        """Tell whether a finished crawl vouches for empty answers; None if this process never had to know."""
+        if self._last is None:
+            return None if self._crawling is None else False
+        return self._is_followed(self._last)
 
     async def named(self, key: ApiKey) -> tuple[IndexEntry, ...]:
         """Return the records whose key id or `cacheHash` is that of *key*.
@@ -101,7 +112,7 @@ class FallbackIndex:
 
     async def finished(self) -> IndexState:
         """Return the crawl that can vouch for an empty answer, or start one and raise `CannotTellError`."""
-        state = await self._store.state()
+        state = self._last = await self._store.state()
         if state is not None and self._is_followed(state):
             return state
         self._wanted = True
@@ -110,7 +121,7 @@ class FallbackIndex:
 
     async def prepare(self) -> bool:
         """Start the crawl before anybody needs it; return whether one is finished. Raises `CannotTellError`."""
-        state = await self._store.state()
+        state = self._last = await self._store.state()
         if state is not None and self._is_followed(state):
             return True
         self._start_crawl(state)
@@ -144,8 +155,10 @@ class FallbackIndex:
             if token is None:
                 return  # another process crawls
             try:
+                self.is_crawling = True
                 await self._crawl_pages(token)
             finally:
+                self.is_crawling = False
                 await self._leases.release(_LEASE, token)
         except CannotTellError as error:
             _log.warning("the crawl was cut short", why=str(error))
@@ -162,13 +175,16 @@ class FallbackIndex:
             if entries:
                 await self._store.add(generation, entries)
             pages += 1
+            self.crawled += len(owners)
             if not after:
                 break
             if not await self._leases.renew(_LEASE, token, LEASE_TTL):
                 raise CannotTellError("the crawl lost its lease")
             await asyncio.sleep((self._ticks() - asked_at) * (WANTED_REST if self._wanted else IDLE_REST))
         finished_at = self._clock().timestamp()
-        await self._store.finish(IndexState(generation=generation, started_at=started_at, finished_at=finished_at))
+        state = IndexState(generation=generation, started_at=started_at, finished_at=finished_at)
+        await self._store.finish(state)
+        self._last = state
         _log.info("the fallback index is complete", pages=pages)
 
     def _entries(self, owner: Owner) -> list[IndexEntry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from keystile.authority.counts import Source
 from keystile.authority.lookup import with_roles
 from keystile.delegation import actors_of
 from keystile.errors import CannotTellError, KeyRefusedError, Reason
@@ -146,11 +147,13 @@ class JwtVerifier:
     async def _record(self, key_id: str, owner_id: str, context: RequestContext) -> Verdict:
         known = self.records.get(key_id)
         if known is not None and self.verifier.freshness.counts(known):
+            self.verifier.read_at(Source.PROCESS)
             return known
         try:
             verdict = await self.flights.once((key_id, owner_id), lambda: self._read(key_id, owner_id, context))
         except CannotTellError:
             if known is not None and self.verifier.freshness.counts_stale(known):
+                self.verifier.read_at(Source.STALE)
                 return known
             raise
         self.records[key_id] = verdict
@@ -165,4 +168,5 @@ class JwtVerifier:
             raise KeyRefusedError(Reason.UNKNOWN, key_id=key_id)
         self.verifier.check_floor(owner, record, await self.verifier.floor(key_id), record.gen)
         owner = await with_roles(self.directory, owner, record, context.rules)
+        self.verifier.read_at(Source.DIRECTORY)
         return Verdict.of(owner, record, position, read_at)

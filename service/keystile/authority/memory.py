@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keystile.authority.revoked import RevokedJwts
 from keystile.changes import EVERY_OWNER, EVERY_ROLE, Position
+from keystile.histograms import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +23,7 @@ _EVERYBODY = "owner:" + EVERY_OWNER
 _ROLES = "owner:" + EVERY_ROLE
 _NOWHERE = Position("", -1)
 _UNTOUCHED = ((-2, 0), 0.0)
+LAG_BOUNDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 15.0, 60.0)  # seconds; the bound is 1
 _KILLS_KEPT = 8  # of one key: each later one outdoes the earlier ones, but for those that are still to come
 
 
@@ -32,7 +34,8 @@ class ChangeMemory:
     owner. So a fill that raced with a change is void, whichever of the two ends first. *version* rises with whatever
     could end a verdict: who judged at an older one judges again. *vouches_until* (ticks): until then silence means
     that nothing was said. *fresh_until* (ticks): until then the last complete poll of events vouches for what was read.
-    *revoked* are the single JWTs that the log named.
+    *revoked* are the single JWTs that the log named. *lags*: how long after they were made kills were heard of that
+    others said.
     """
 
     def __init__(self, ticks: Ticks) -> None:
@@ -46,6 +49,7 @@ class ChangeMemory:
         self._touched: dict[str, tuple[tuple[int, int], float]] = {}
         self._kills: dict[str, tuple[Change, ...]] = {}
         self.revoked = RevokedJwts()
+        self.lags = Histogram(LAG_BOUNDS)
         self._latest = -1
         self._void = -1
         self.polled: PollMark | None = None
@@ -67,9 +71,17 @@ class ChangeMemory:
         """Tell whether the log was heard, or the directory's events seen, so lately that silence means something."""
         return self._ticks() < self.vouches_until
 
+    def silent_for(self) -> float:
+        """Return how long ago the log was heard, in seconds; infinity before the first time."""
+        return self._ticks() - self._heard_at
+
+    def unfollowed_for(self) -> float:
+        """Return how long ago the last complete poll of the directory's events began; infinity before the first."""
+        return self._ticks() - self.fresh_until + POLL_VOUCHES_FOR
+
     def hears_log(self, within: float = HEARD_FOR) -> bool:
         """Tell whether the log itself was heard in the last *within* seconds."""
-        return self._ticks() - self._heard_at < within
+        return self.silent_for() < within
 
     def followed_within(self, seconds: float) -> bool:
         """Tell whether a complete poll of the directory's events began at most that long ago."""
@@ -177,6 +189,8 @@ class ChangeMemory:
             self._said = _NOWHERE
             self._void = -1 if self._heard is _NOWHERE else page.position.offset
         for change in page.changes:
+            if self._heard is not _NOWHERE and self._is_news(change):
+                self.lags.observe(now - change.at)
             self._take(change, page.position.offset)
         self._heard = page.position
         self._heard_at = asked_at
@@ -219,6 +233,13 @@ class ChangeMemory:
                 self._touched[name] = (max((offset, 0), self._touched.get(name, _UNTOUCHED)[0]), self._ticks())
         if change.key_id:
             self._end(change)
+
+    def _is_news(self, change: Change) -> bool:
+        """Tell whether *change* ends something, and this process did not know: it said it, or hears it again."""
+        if change.jti:
+            return not self.revoked.has(change.key_id, change.jti)
+        known = self._kills.get(change.key_id, ())
+        return change.kills_below > 0 and not any(kill.outdoes(change) for kill in known)
 
     def _end(self, change: Change) -> None:
         if change.jti:

@@ -13,6 +13,7 @@ from keystile.errors import CannotTellError, KeystileError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from keystile.authority.census import Census
     from keystile.ports import Directory, Leases, Ticks
     from keystile.records import Owner
 
@@ -40,6 +41,7 @@ class Rounds:
         directory: Directory,
         leases: Leases,
         visitors: Sequence[Visitor],
+        census: Census,
         *,
         ticks: Ticks,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -47,6 +49,7 @@ class Rounds:
         self._directory = directory
         self._leases = leases
         self._visitors = visitors
+        self._census = census
         self._ticks = ticks
         self._sleep = sleep
 
@@ -75,13 +78,16 @@ class Rounds:
     async def _walk(self) -> None:
         left = dict.fromkeys(self._visitors, MOST_WRITES)
         began = self._ticks()
+        self._census.begin()
         async for owners in owner_pages(self._directory):
+            self._census.add(owners)
             for owner in owners:
                 for visitor in self._visitors:
                     if left[visitor] > 0:
                         left[visitor] -= await _visit(visitor, owner)
             await self._sleep(self._ticks() - began)
             began = self._ticks()
+        self._census.end()
 
 
 async def _visit(visitor: Visitor, owner: Owner) -> int:

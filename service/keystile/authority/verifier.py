@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from keystile.authority.auditing import AUDITED_EVERY
+from keystile.authority.counts import Source
 from keystile.errors import (
     CannotTellError,
     KeyRefusedError,
@@ -82,12 +83,13 @@ class Verifier:
         try:
             if known is not None and not known.meters:  # nothing to wait for, and nothing to count
                 self._check_asked(known.verdict, context)
-                self.auditor.accepted_again()
+                self.auditor.stood()
                 known.used(context.path)
                 return known.verdict
-            verdict = await self._judged(name, presented, context, key)
+            verdict = await self._judged(name, known, presented, context, key)
             if await self.count(verdict, context):
-                verdict = await self._judged(name, presented, context, key)  # that took a while
+                known = self.standing(name)
+                verdict = await self._judged(name, known, presented, context, key)  # that took a while
         except KeyRefusedError as refusal:
             self.auditor.refused(refusal, context)
             self.usage.refused(refusal)
@@ -95,12 +97,11 @@ class Verifier:
         except (CannotTellError, TooManyFailuresError) as error:
             self.auditor.unanswered(error, context)
             raise
-        known = self.standing(name)
-        if known is not None and known.verdict is verdict:
+        if known is None:
+            self._let_stand(name, verdict, context)
+        else:
             self.auditor.accepted_again()
             known.used(context.path)
-        else:
-            self._let_stand(name, verdict, context)
         return verdict
 
     async def named(self, client: ClientId, context: RequestContext) -> Verdict:
@@ -165,7 +166,8 @@ class Verifier:
 
     async def look(self, presented: str, context: RequestContext) -> Verdict:
         """Return the same verdict as `verify`, or raise the same errors; nothing is counted or audited here."""
-        return await self._judged(self.name(presented), presented, context)
+        name = self.name(presented)
+        return await self._judged(name, self.standing(name), presented, context)
 
     def judge(self, verdict: Verdict, context: RequestContext) -> None:
         """Raise a `KeyRefusedError` unless the key may be used for this request, now."""
@@ -203,17 +205,26 @@ class Verifier:
             reason = Reason.SECRET_ENDED if ended else Reason.REVOKED
             raise KeyRefusedError(reason, key_id=record.key_id, owner=owner.username)
 
+    def read_at(self, source: Source) -> None:
+        """Count where a verdict was read."""
+        self.auditor.counts.reads[source] += 1
+
     def name(self, presented: str) -> bytes | None:
         """Return the cache name of what could be a key, None for what cannot be one."""
         return self.format.name(presented.encode()) if len(presented) <= MAX_KEY_BYTES and presented.isascii() else None
 
     async def _judged(
-        self, name: bytes | None, presented: str, context: RequestContext, key: ApiKey | None = None
+        self,
+        name: bytes | None,
+        known: Known | None,
+        presented: str,
+        context: RequestContext,
+        key: ApiKey | None = None,
     ) -> Verdict:
-        """Return the verdict on a key that may be used for this request, now."""
-        known = self.standing(name)
+        """Return the verdict on a key that may be used for this request, now. *known*: what stands under its name."""
         if known is not None:
             self._check_asked(known.verdict, context)
+            self.read_at(Source.PROCESS)
             return known.verdict
         verdict = self._kept(name)
         if verdict is None:
@@ -228,7 +239,10 @@ class Verifier:
 
     def _kept(self, name: bytes | None) -> Verdict | None:
         verdict = self.near.peek(name) if name is not None else None
-        return verdict if verdict is not None and self.freshness.counts(verdict) else None
+        if verdict is None or not self.freshness.counts(verdict):
+            return None
+        self.read_at(Source.PROCESS)
+        return verdict
 
     async def _prove(self, key: ApiKey, context: RequestContext) -> Verdict:
         self.negatives.check(key)
@@ -238,6 +252,7 @@ class Verifier:
             verdict = None  # whoever read it knew another catalogue of scopes, or other claims
         if verdict is not None and self.freshness.counts_shared(verdict) and not _is_below(verdict, cached.floor):
             self.near.keep(key.name, verdict)
+            self.read_at(Source.REDIS)
             return verdict
         try:
             return await self._look_up(key, context, cached.floor)
@@ -254,6 +269,7 @@ class Verifier:
             if stale is not None and self.freshness.counts_stale(stale) and not _is_below(stale, cached.floor):
                 if self.near.peek(key.name) is not stale:
                     self.near.keep(key.name, stale)
+                self.read_at(Source.STALE)
                 return stale
             raise
 
@@ -292,8 +308,10 @@ class Verifier:
             async with lane.turn(context.address):
                 position, read_at = self.memory.position, self.clock().timestamp()
                 found = await self.lookup.find(key)
+            source = Source.DIRECTORY
             if found is None:  # outside the lane: this may wait, and nobody else shall wait for it
                 found = await self.lookup.find_unnamed(key, context.address)
+                source = Source.INDEX
             record = found.proved.record
             self.check_floor(found.owner, record, floor or await self._floor(key, record), found.proved.gen)
         except KeyRefusedError as refusal:
@@ -302,6 +320,7 @@ class Verifier:
         self.mender.heal(found)
         found = await self.lookup.with_roles(found, context.rules)
         idles_at = await self.idle.idles_at(record, read_at)
+        self.read_at(source)
         return self._keep(key, Verdict.of(found.owner, record, position, read_at, idles_at))
 
     async def _floor(self, key: ApiKey, record: KeyRecord) -> Floor | None:

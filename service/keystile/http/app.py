@@ -16,18 +16,19 @@ from keystile.http.auth import add_auth
 from keystile.http.credentials import credential_of
 from keystile.http.doors import answer_to, limits_of
 from keystile.http.metadata import metadata, metadata_paths
-from keystile.http.metrics import exposition
+from keystile.http.metrics.exposition import exposition
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
     from keystile.http.front import Doors
+    from keystile.http.metrics.workers import Workers
 
 _REFUSED = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b'Bearer error="invalid_token"'))
 _OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*"}
 _WORDS = {404: "not_found", 405: "method_not_allowed", 413: "invalid_request"}
 
 
-def create_app(deployment: Deployment, doors: Doors) -> Quart:
+def create_app(deployment: Deployment, doors: Doors, workers: Workers) -> Quart:
     """Return the application for one opened deployment."""
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 16_384
@@ -35,6 +36,7 @@ def create_app(deployment: Deployment, doors: Doors) -> Quart:
     settings = deployment.settings
     described = metadata(settings.issuer, doors.token.grants, settings.catalogue, settings.jwks_uri)
     app.extensions["deployment"], app.extensions["doors"], app.extensions["metadata"] = deployment, doors, described
+    app.extensions["workers"] = workers
     app.add_url_rule(f"{path}/jwks.json", view_func=jwks)
     app.add_url_rule(f"{path}/authorize", view_func=authorize, methods=["GET", "POST"])
     for place in metadata_paths(path):
@@ -110,8 +112,9 @@ async def readyz() -> Response:
 
 
 async def metrics() -> Response:
-    """Answer a Prometheus scrape."""
-    return Response(exposition(_deployment()), content_type="text/plain; version=0.0.4; charset=utf-8")
+    """Answer a Prometheus scrape, with the numbers of all workers."""
+    workers: Workers = current_app.extensions["workers"]
+    return Response(exposition(await workers.all()), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 async def wrong_path(error: HTTPException) -> Response:

@@ -17,10 +17,12 @@ from keystile.http.doors import Contexts
 from keystile.http.forwarding import Forwarding
 from keystile.http.gates import make_gates
 from keystile.http.introspect_door import IntrospectDoor
+from keystile.http.metrics.reading import read
+from keystile.http.metrics.workers import open_workers
 from keystile.http.revoke_door import RevokeDoor
 from keystile.http.token_door import TokenDoor
 from keystile.http.verify_door import VerifyDoor
-from keystile.wiring import open_deployment
+from keystile.wiring import open_deployment, worker_files
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -130,7 +132,9 @@ class Front:
             try:
                 deployment = await stack.enter_async_context(open_deployment(self._settings, serving=True))
                 self._doors = make_doors(deployment)
-                self._app = create_app(deployment, self._doors)
+                files = worker_files(self._settings)
+                workers = await stack.enter_async_context(open_workers(lambda: read(deployment), files))
+                self._app = create_app(deployment, self._doors, workers)
             except Exception:  # noqa: BLE001 - the server wants to be told, whatever it is
                 _log.exception("start-up failed")
                 await send({"type": "lifespan.startup.failed", "message": "see the log"})

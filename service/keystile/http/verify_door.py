@@ -95,7 +95,7 @@ class VerifyDoor:
         meters = known.meters
         if meters and not verifier.metering.spend(meters):
             return None
-        verifier.auditor.accepted_again()
+        verifier.auditor.stood()
         known.used(scope["path"])
         return self._good(kept.answer, limits_told(meters, verifier) if meters else ())
 

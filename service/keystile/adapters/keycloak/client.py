@@ -156,35 +156,35 @@ class KeycloakClient:
     async def _ask(
         self, needs: str, method: Callable[..., Awaitable[_Answer]], *arguments: object, **named: object
     ) -> _Answer:
-        self._check_breaker()
+        began_at = self._check_breaker()
         try:
             async with asyncio.timeout(DEADLINE):
                 answer = await method(*arguments, **named)
         except (TimeoutError, CannotTellError, TypeError, ValueError) as error:
-            self._breaker.failed()
+            self._breaker.failed(began_at)
             if isinstance(error, CredentialsRefusedError):
                 self._alert(str(error))
             if isinstance(error, CannotTellError):
                 raise
             raise CannotTellError("Keycloak did not answer in time, or not as itself") from error
         except KeycloakError as error:
-            raise self._judged(error, needs) from error
-        self._breaker.succeeded()
+            raise self._judged(error, needs, began_at) from error
+        self._breaker.succeeded(began_at)
         return answer
 
-    def _judged(self, error: KeycloakError, needs: str) -> KeystileError:
+    def _judged(self, error: KeycloakError, needs: str, began_at: float) -> KeystileError:
         meaning = meaning_of(error, self.id, needs)
         if isinstance(meaning, RoleMissingError):
             self._alert(str(meaning))
         if isinstance(meaning, RoleMissingError | ChangeRefusedError):
-            self._breaker.succeeded()
+            self._breaker.succeeded(began_at)
         else:
-            self._breaker.failed()
+            self._breaker.failed(began_at)
         return meaning
 
-    def _check_breaker(self) -> None:
+    def _check_breaker(self) -> float:
         try:
-            self._breaker.check()
+            return self._breaker.check()
         except CannotTellError as error:
             raise NothingDoneError(str(error), retry_after=error.retry_after) from error
 

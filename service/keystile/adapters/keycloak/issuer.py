@@ -154,7 +154,7 @@ class KeycloakTokenIssuer:
         return _Refusal(str(document.get("error", status)), str(document.get("error_description", "")))
 
     async def _post(self, endpoint: str, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        self._breaker.check()
+        began_at = self._breaker.check()
         try:
             async with asyncio.timeout(DEADLINE):
                 answer = await self._openid.connection.a_raw_post(
@@ -162,12 +162,12 @@ class KeycloakTokenIssuer:
                 )
             document = answer.json() if answer.content else {}
         except (TimeoutError, KeycloakConnectionError, ValueError) as error:
-            self._breaker.failed()
+            self._breaker.failed(began_at)
             raise CannotTellError("Keycloak did not answer in time, or not as itself") from error
         if answer.status_code >= _SERVER_FAULT or not isinstance(document, dict):
-            self._breaker.failed()
+            self._breaker.failed(began_at)
             raise CannotTellError(f"Keycloak answered {answer.status_code}")
-        self._breaker.succeeded()
+        self._breaker.succeeded(began_at)
         return answer.status_code, document
 
     def _read(self, text: str, owner_id: str, audience: str, scopes: tuple[str, ...]) -> SignedToken:

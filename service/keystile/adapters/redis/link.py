@@ -60,17 +60,17 @@ class RedisLink:
         would read the wrong answer. redis-py closes a connection whose reading was interrupted. Depends on: its
         `read_response` doing so, which a test keeps true.
         """
-        self._breaker.check()
+        began_at = self._breaker.check()
         try:
             async with asyncio.timeout(self._deadline), self._room:
                 answer = await call(*args)
         except ResponseError as error:  # read-only, out of memory, no right to: it said so in time
-            self._breaker.succeeded()
+            self._breaker.succeeded(began_at)
             raise CannotTellError(f"Redis refused: {type(error).__name__}") from error
         except (RedisError, OSError, ValueError) as error:  # ValueError: what it sent is not Redis's protocol
-            self._breaker.failed()
+            self._breaker.failed(began_at)
             raise CannotTellError(f"Redis is out of reach: {type(error).__name__}") from error
-        self._breaker.succeeded()
+        self._breaker.succeeded(began_at)
         return answer
 
     def script(self, text: str) -> Script:

@@ -1,0 +1,79 @@
+"""Files by which the workers of one server tell each other what they counted: one each, replaced as a whole.
+
+Whoever can write to the folder is not trusted with more than numbers: they can make metrics wrong, and nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MOST = 256  # workers of one server
+_LARGEST = 262_144  # bytes
+
+
+class WorkerFiles:
+    """A place in *folder* for every worker that runs at the same time; who comes after one that ended goes on there.
+
+    So what was counted is never counted twice nor lost, and there are no more files than there were workers at once.
+    The kernel gives a place back however its holder ends. Every method may raise an OSError.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = -1
+        self._place = -1
+
+    def clear(self) -> None:
+        """Forget everything: for a server that starts, before its workers do."""
+        if self._folder.exists():
+            for path in self._folder.iterdir():
+                path.unlink()
+
+    def take(self) -> str:
+        """Take the first place that is free, and return what the worker before left there; "" if there was none."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for place in range(_MOST):
+            lock = os.open(self._folder / f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            self._lock, self._place = lock, place
+            return self._read(place)
+        raise OSError(f"all {_MOST} places in {self._folder} are taken")
+
+    def write(self, text: str) -> None:
+        """Put *text* into our place, at once for every reader. A power cut may lose it: who starts after it clears."""
+        unfinished = self._folder / f"{self._place}.new"
+        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(file, "w", encoding="utf-8") as opened:
+            opened.write(text)
+        unfinished.rename(self._path(self._place))
+
+    def others(self) -> list[str]:
+        """Return what stands in all other places."""
+        places = [place for place in range(_MOST) if place != self._place and self._path(place).exists()]
+        return [self._read(place) for place in places]
+
+    def close(self) -> None:
+        """Give our place back."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = self._place = -1
+
+    def _path(self, place: int) -> Path:
+        return self._folder / f"{place}.json"
+
+    def _read(self, place: int) -> str:
+        try:
+            file = os.open(self._path(place), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return ""
+        with os.fdopen(file, encoding="utf-8", errors="replace") as opened:
+            return opened.read(_LARGEST)
