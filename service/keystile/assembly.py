@@ -56,6 +56,7 @@ from keystile.authority.sign_in import SignIn
 from keystile.authority.signatures import Signatures
 from keystile.authority.signing import SigningRing, SigningTimes
 from keystile.authority.stops import Stops
+from keystile.authority.tracing import traced_jwts, traced_verifier
 from keystile.authority.usage import UsageReader, UsageRecorder
 from keystile.authority.verifier import Verifier
 from keystile.authority.visits import Visits
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
         SigningKeys,
         SigningNotes,
         TokenIssuer,
+        Tracer,
         UsageStore,
         VerdictCache,
     )
@@ -177,6 +179,7 @@ class Deployment:
     others: dict[str, Breaker]
     index: FallbackIndex | None
     census: Census
+    tracer: Tracer | None
 
     @property
     def dependencies(self) -> list[str]:
@@ -233,6 +236,7 @@ class Assembly:
         stack: AsyncExitStack,
         *,
         process: str,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._peppers = peppers
@@ -247,6 +251,7 @@ class Assembly:
         stack.push_async_callback(self._usage.flush, backend.usage, all_uses=True)
         self._memory = ChangeMemory(time.monotonic)
         self._follower = Follower(backend.log, self._memory, clock=now, ticks=time.monotonic, alert=auditor.alert)
+        self._tracer = tracer
         self._format = KeyFormat(
             peppers,
             brand=settings.brand,
@@ -288,7 +293,8 @@ class Assembly:
             ticks=time.monotonic,
             allow_uncounted=settings.limits_without_redis == "allow",
         )
-        self._verifier = self._make_verifier(peppers)
+        verifier = self._make_verifier(peppers)
+        self._verifier = verifier if tracer is None else traced_verifier(verifier, tracer)
         stack.push_async_callback(self._chores.finish)
         self._handed = self._make_handed()
 
@@ -433,6 +439,7 @@ class Assembly:
             others=self._backend.others,
             index=self._index,
             census=self._census,
+            tracer=self._tracer,
         )
 
     def _make_handed(self) -> HandedOut | None:
@@ -464,13 +471,14 @@ class Assembly:
         )
 
     def _make_jwts(self) -> JwtVerifier:
-        return JwtVerifier(
+        jwts = JwtVerifier(
             verifier=self._verifier,
             tokens=KnownJwts(self._tokens, clock=now),
             directory=self._backend.directory,
             records=TTLCache(max(1, self._settings.cache_entries), self._lasting.total_seconds()),
             flights=Flights(),
         )
+        return jwts if self._tracer is None else traced_jwts(jwts, self._tracer)
 
     def _make_ring(self, process: str) -> SigningRing:
         settings = self._settings

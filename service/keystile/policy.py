@@ -74,6 +74,7 @@ class RequestContext:
     user_agent: str = field(default="", compare=False)
     is_counted: bool = True
     request_id: str = field(default="", compare=False)
+    trace_id: str = field(default="", compare=False)
 
 
 def decide(

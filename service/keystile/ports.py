@@ -447,6 +447,35 @@ class AuditEvent:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+class Span(Protocol):
+    """A piece of a trace. Nothing that a caller sent is ever noted in one."""
+
+    @property
+    def traceparent(self) -> str:
+        """How others name this span (W3C Trace Context)."""
+        ...
+
+    def note(self, name: str, value: str | int) -> None:
+        """Say something of few words about it."""
+        ...
+
+    def answered(self, status: int) -> None:
+        """Say with which HTTP status it ended."""
+        ...
+
+
+class Tracer(Protocol):
+    """Where traces go, if somebody wants them; sending them never holds up a request."""
+
+    def request(self, door: str, method: str, traceparent: str) -> AbstractContextManager[Span]:
+        """Trace a request while the block runs, as a part of the trace that *traceparent* names ("": its own)."""
+        ...
+
+    def step(self, name: str, *, once: bool = False) -> AbstractContextManager[Span]:
+        """Trace a step of the request; *once*: only the first of that name. Outside of requests nothing is traced."""
+        ...
+
+
 class AuditLog(Protocol):
     """Where audit lines go. Losing a line is reported, never raised: a full disk must not stop a revocation."""
 

@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     self_registrations_per_day: int = Field(100, ge=1, le=10_000, description="how many of these in a day (UTC)")
     allow_plain_http: Words = Field((), description="hosts that may be reached unencrypted beside loopback")
     audit_log: Path | None = Field(None, description="file for audit lines; always also on standard error")
+    traces: bool = Field(
+        default=False, description="send a trace of each request; needs `keystile[otel]`, obeys `OTEL_…`"
+    )
     _gates: dict[str, Gate] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")

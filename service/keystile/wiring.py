@@ -8,6 +8,8 @@ import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from keystile.adapters.audit import JsonLinesAuditLog
@@ -58,9 +60,11 @@ from keystile.settings import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from types import ModuleType
 
     from pydantic import SecretStr
 
+    from keystile.adapters.otel import OtelTracer
     from keystile.settings import Settings
 
 LOG_RETENTION = timedelta(hours=2)  # longer than any verdict or JWT lives
@@ -84,6 +88,8 @@ def check_files(settings: Settings) -> None:
             load_assertion_key(settings.assertion_dir)
         JsonLinesAuditLog(settings.audit_log).close()
         worker_files(settings).clear()  # they count from nothing, as the processes do
+        if settings.traces:
+            _load_otel()
     except OSError as error:
         raise ConfigurationError(f"{error.filename}: {error.strerror}") from error
 
@@ -98,9 +104,10 @@ async def open_deployment(settings: Settings, *, serving: bool = False) -> Async
         recent = RecentAudit(audit, clock=now, ticks=time.monotonic)
         auditor = Auditor(recent, ticks=time.monotonic)
         stack.callback(auditor.flush)
+        tracer = _open_tracer(stack) if serving and settings.traces else None
         open_backend = _open_keycloak if settings.store is Store.KEYCLOAK else _open_embedded
         backend = await open_backend(settings, peppers, auditor, stack)
-        parts = Assembly(settings, peppers, auditor, recent, backend, stack, process=_process_name())
+        parts = Assembly(settings, peppers, auditor, recent, backend, stack, process=_process_name(), tracer=tracer)
         await parts.listen()
         if serving:
             await parts.join()
@@ -238,6 +245,20 @@ def open_signing_keys(settings: Settings) -> SigningKeyFolder:
     """Return the signing keys, one of the set algorithm made if there is none. Raises `ConfigurationError`."""
     new_from = now() + settings.jwks_max_age
     return SigningKeyFolder.open(settings.signing_dir, settings.signing_alg, settings.issuer, new_from=new_from)
+
+
+def _open_tracer(stack: AsyncExitStack) -> OtelTracer:
+    otel = _load_otel()
+    tracer: OtelTracer = otel.OtelTracer(otel.make_exporter(), version("keystile"))
+    stack.push_async_callback(tracer.close)
+    return tracer
+
+
+def _load_otel() -> ModuleType:
+    try:
+        return import_module("keystile.adapters.otel")  # an extra: only who traces has what it imports
+    except ImportError as error:
+        raise ConfigurationError("KEYSTILE_TRACES needs what 'keystile[otel]' installs beside keystile") from error
 
 
 def worker_files(settings: Settings) -> WorkerFiles:

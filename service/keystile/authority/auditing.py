@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
-from keystile.authority.counts import NO_REASON, Counts
+from keystile.authority.counts import ACCEPTED, Counts
 from keystile.errors import Reason, StillSearchingError, TooManyFailuresError
 from keystile.ports import AuditEvent
 
@@ -105,7 +105,7 @@ class Auditor:
 
     def accepted_again(self) -> None:
         """Count a success whose key was audited less than a minute ago."""
-        self.counts.outcomes["accepted", NO_REASON] += 1
+        self.counts.outcomes[ACCEPTED] += 1
 
     def stood(self) -> None:
         """Count the same where nothing was judged: that is nearly every request there is."""
@@ -235,7 +235,10 @@ def _chain_of(verdict: Verdict, context: RequestContext) -> str:
 
 
 def _detail(context: RequestContext) -> dict[str, Any]:
-    """Return where it was, and who acts, the one who asks first."""
-    if not context.actors:
-        return {"door": context.door}
-    return {"door": context.door, "act": [actor.key_id for actor in context.actors]}
+    """Return where it was, who acts, the one who asks first, and in which trace, if that has not given it its name."""
+    detail: dict[str, Any] = {"door": context.door}
+    if context.actors:
+        detail["act"] = [actor.key_id for actor in context.actors]
+    if context.trace_id and context.trace_id != context.request_id:
+        detail["trace_id"] = context.trace_id
+    return detail

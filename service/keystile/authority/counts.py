@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 NO_REASON = "none"
+ACCEPTED = ("accepted", NO_REASON)
 
 
 class Source(StrEnum):
@@ -36,4 +37,4 @@ class Counts:
     @property
     def accepted(self) -> int:
         """All that were accepted."""
-        return self.outcomes["accepted", NO_REASON] + self.standing
+        return self.outcomes[ACCEPTED] + self.standing

@@ -129,7 +129,9 @@ async def wrong_path(error: HTTPException) -> Response:
 
 async def broken(error: Exception) -> Response:
     """Answer a fault of ours without a word about it; the log has the rest."""
-    current_app.logger.error("unexpected error", exc_info=error)
+    doors: Doors = current_app.extensions["doors"]
+    request_id = doors.contexts.request_id(request.scope)  # type: ignore[arg-type]  # hypercorn's type of the same thing
+    current_app.logger.error("unexpected error in request %s", request_id, exc_info=error)
     return _send(problem(500) if _is_api() else json_answer(500, {"error": "server_error"}))
 
 

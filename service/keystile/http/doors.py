@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-from itertools import count
 from typing import TYPE_CHECKING
 
 from keystile.claims import MAX_JWT
@@ -17,8 +14,8 @@ from keystile.errors import (
     RequestError,
     TooManyFailuresError,
 )
-from keystile.http.asgi import Answer, Header, json_answer
-from keystile.keys import holds_credential
+from keystile.http.asgi import Answer, Header, header, json_answer
+from keystile.http.request_ids import TRACEPARENT, RequestIds, trace_id
 from keystile.policy import RequestContext
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ if TYPE_CHECKING:
     from keystile.meters import Meter
     from keystile.policy import Rules
     from keystile.verdicts import Verdict
-
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 BAD_TARGET = json_answer(400, {"error": "invalid_target", "error_description": "the key may not ask for this audience"})
 BAD_SCOPE = json_answer(400, {"error": "invalid_scope", "error_description": "the key does not hold this scope"})
@@ -56,17 +51,20 @@ class Contexts:
         self._rules = rules
         self._addresses = addresses
         self._forwarding = forwarding
-        self._ids = (f"{number:x}" for number in count(secrets.randbits(64)))
+        self._ids = RequestIds()
 
     def of(self, scope: Scope, door: str, **asked: object) -> RequestContext:
         """Return the context of the request in *scope* at that door, with what it asks for."""
         client = self._client(scope)
-        given = agent = b""
+        given = agent = traceparent = b""
         for name, value in scope["headers"]:
             if name == b"user-agent":
                 agent = agent or value
             elif name == b"x-request-id":
                 given = given or value
+            elif name == TRACEPARENT:
+                traceparent = traceparent or value
+        trace = trace_id(traceparent)
         return RequestContext(
             rules=self._rules,
             door=door,
@@ -75,7 +73,8 @@ class Contexts:
             path=scope["path"],
             facts=self._forwarding.facts(scope, client) if client.behind else None,
             user_agent=agent.decode("latin-1"),
-            request_id=self._request_id(given),
+            request_id=self._ids.of(given, trace),
+            trace_id=trace,
             **asked,  # type: ignore[arg-type]  # the callers name fields
         )
 
@@ -87,11 +86,9 @@ class Contexts:
         peer = scope.get("client") or ("", 0)
         return self._addresses.of(peer[0], scope["headers"])
 
-    def _request_id(self, given: bytes) -> str:
-        """Return the caller's `X-Request-Id` if it is harmless, else one of our own: unique, and no secret."""
-        if given and _REQUEST_ID.fullmatch(given) and not holds_credential(given.decode()):
-            return given.decode()
-        return next(self._ids)
+    def request_id(self, scope: Scope) -> str:
+        """Return what the request is called; one of our own is another at each call."""
+        return self._ids.of(header(scope, b"x-request-id") or b"", trace_id(header(scope, TRACEPARENT) or b""))
 
 
 def answer_to(error: KeystileError, refusal: Answer) -> Answer:

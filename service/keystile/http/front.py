@@ -21,7 +21,9 @@ from keystile.http.metrics.reading import read
 from keystile.http.metrics.workers import open_workers
 from keystile.http.revoke_door import RevokeDoor
 from keystile.http.token_door import TokenDoor
+from keystile.http.tracing import TracedServing
 from keystile.http.verify_door import VerifyDoor
+from keystile.keys import without_credentials
 from keystile.wiring import open_deployment, worker_files
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from keystile.authority.exchange import Exchange
     from keystile.http.asgi import Receive, Scope, Send
     from keystile.http.gates import Gates
+    from keystile.http.tracing import Serve
     from keystile.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -91,6 +94,7 @@ class Front:
         self._revoke_path = f"{settings.issuer_path}/revoke"
         self._doors: Doors | None = None
         self._app: Quart | None = None
+        self._answer: Serve = self._serve
         self._draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +102,7 @@ class Front:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http" and self._doors is not None and self._app is not None:
-            await self._serve(self._doors, self._app, scope, receive, send)
+            await self._answer(self._doors, self._app, scope, receive, send)
 
     async def _serve(self, doors: Doors, app: Quart, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -123,7 +127,8 @@ class Front:
             else:
                 await app(scope, receive, send)  # type: ignore[arg-type]  # the same scope by another name
         except Exception:  # noqa: BLE001 - the last handler: a fault of ours is logged and told to nobody
-            _log.exception("unexpected error at %s", path)
+            request_id = doors.contexts.request_id(scope)
+            _log.exception("unexpected error at %s in request %s", without_credentials(path), request_id)
             await _BROKEN.send(send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -135,6 +140,8 @@ class Front:
                 files = worker_files(self._settings)
                 workers = await stack.enter_async_context(open_workers(lambda: read(deployment), files))
                 self._app = create_app(deployment, self._doors, workers)
+                if deployment.tracer is not None:
+                    self._answer = TracedServing(self._serve, deployment.tracer, self._settings.issuer_path)
             except Exception:  # noqa: BLE001 - the server wants to be told, whatever it is
                 _log.exception("start-up failed")
                 await send({"type": "lifespan.startup.failed", "message": "see the log"})

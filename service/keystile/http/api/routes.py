@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _DOOR = "api"
 _MOST_OF_A_NAME = 64  # characters
 _MAX_ERRORS = 20
+_NOT_PROVED = 401
 _PAGE = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -90,21 +91,27 @@ def view_of(
 
     async def view(**params: str) -> Response:
         context = _context(contexts, credentials)
+        response = send(await answer(context, params))
+        if response.status_code != _NOT_PROVED:  # such answers are all the same
+            response.headers["X-Request-Id"] = context.request_id  # by which the audit log names it
+        return response
+
+    async def answer(context: RequestContext, params: Mapping[str, str]) -> Answer:
         origin = Origin("", context.address or None, context.request_id or None)
         try:
             asker = await _asker(operation, deployment, context)  # before anything else is read
             origin = replace(origin, actor=asker.caller.actor)
             with on_behalf_of(origin):
-                return send(await operation.handle(handlers, await _call(operation, asker, params, credentials)))
+                return await operation.handle(handlers, await _call(operation, asker, params, credentials))
         except ValidationError as error:
-            return send(_invalid(_faults_of(error)))
+            return _invalid(_faults_of(error))
         except FieldsError as error:
-            return send(_invalid(error.faults))
+            return _invalid(error.faults)
         except KeystileError as error:
             if isinstance(error, RightsError | ChangeRefusedError):
                 with on_behalf_of(replace(origin, actor=getattr(error, "actor", "") or origin.actor)):
                     deployment.auditor.changed(_refusal(operation, params, credentials, error))
-            return send(problem_of(error))
+            return problem_of(error)
 
     return view
 

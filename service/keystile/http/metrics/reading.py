@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from keystile.authority.auditing import CHANGES
-from keystile.authority.counts import NO_REASON, Source
+from keystile.authority.counts import ACCEPTED, Source
 from keystile.http.metrics import families
 from keystile.http.metrics.readings import Reading
 
@@ -35,7 +35,7 @@ def _put_requests(reading: Reading, deployment: Deployment) -> None:
     counts = deployment.auditor.counts
     for (outcome, reason), number in counts.outcomes.items():
         reading.put(families.VERIFICATIONS, outcome, reason, value=number)
-    reading.put(families.VERIFICATIONS, "accepted", NO_REASON, value=counts.accepted)
+    reading.put(families.VERIFICATIONS, *ACCEPTED, value=counts.accepted)
     for source in Source:
         standing = counts.standing if source is Source.PROCESS else 0
         reading.put(families.READS, source.value, value=counts.reads[source] + standing)
