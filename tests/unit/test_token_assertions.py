@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import jwt
 import pytest
@@ -18,7 +20,7 @@ from keystile.records import RevocationReason
 from keystile.restrictions import Policy
 from keystile.wiring import open_deployment
 from unit.keypairs import KINDS, claims_for, pair
-from unit.served import MCP, basic, bearer, key_id, settings_in
+from unit.served import FORM, MCP, Prepared, basic, bearer, key_id, serving, settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,10 +32,13 @@ ISSUER = "http://127.0.0.1:8400/sts"
 POLICY = Policy(scopes=("read", "write"), audiences=(MCP,))
 
 
-async def register_in(folder: Path, by: Pair, owner: str = "clients", *, revoke: bool = False) -> str:
+async def register_in(
+    folder: Path, by: Pair, owner: str = "clients", *, revoke: bool = False, scopes: tuple[str, ...] = POLICY.scopes
+) -> str:
     """Register a public key in the store of that folder and return its key id."""
     async with open_deployment(settings_in(folder)) as deployment:
-        request = KeyRequest(owner=owner, name="client", issued_by="test", policy=POLICY)
+        policy = replace(POLICY, scopes=scopes)
+        request = KeyRequest(owner=owner, name="client", issued_by="test", policy=policy)
         registered = await deployment.registrar.register(request, by.public)
         if revoke:
             reason = RevocationReason.UNSPECIFIED
@@ -146,3 +151,41 @@ async def test_assertion_is_no_credential_elsewhere(client: Client, tmp_path: Pa
     assert (await client.verify(bearer(name))).status == 401
     answer = await client.token(query=f"client_assertion={assertion}", client_assertion_type=ASSERTION_TYPE)
     assert (answer.status, answer.json()["error"]) == (400, "invalid_request")
+
+
+async def post(client: Client, path: str, assertion: str, *headers: tuple[str, str], **form: str) -> Answered:
+    body = urlencode({"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion, **form}).encode()
+    return await client.send("POST", f"/sts/{path}", [FORM, *headers], [body])
+
+
+async def test_public_key_client_asks_and_revokes_as_others_do(client: Client, tmp_path: Path) -> None:
+    """RFC 7662 and RFC 7009: what the metadata lists works at these doors, and ends what the client was given."""
+    name = await register_in(tmp_path, pair(), scopes=("read", "introspect"))
+    token = (await ask(client, sign(pair(), name), resource=MCP)).json()["access_token"]
+    assert (await post(client, "introspect", sign(pair(), name), token=token)).json()["client_id"] == name
+    assert (await post(client, "revoke", sign(pair(), name), token=token)).status == 200
+    assert (await post(client, "introspect", sign(pair(), name), token=token)).json() == {"active": False}
+
+
+async def test_assertion_at_other_doors_proves_no_more_than_at_the_token_door(client: Client, tmp_path: Path) -> None:
+    """A used one, one beside a key, one without the right: refused, and nothing is picked."""
+    name, server = await register_in(tmp_path, pair()), bearer(client.keys["server"])
+    used = sign(pair(), name)
+    assert (await ask(client, used)).status == 200
+    for path in ("introspect", "revoke"):
+        assert (await post(client, path, used, token="x")).status == 401
+        assert (await post(client, path, sign(pair(), name), server, token="x")).status == 400
+    assert (await post(client, "introspect", sign(pair(), name), token="x")).status == 403
+    others = await client.jwt("good")
+    assert (await post(client, "revoke", sign(pair(), name), token=others)).status == 400
+
+
+async def test_assertion_is_not_good_again_after_a_restart(prepared: Prepared, tmp_path: Path) -> None:
+    """What was used is remembered by the store, not by the process that was shown it."""
+    async with serving(prepared, tmp_path / "one") as first:
+        name = await register_in(tmp_path / "one", pair())
+        assertion = sign(pair(), name)
+        assert (await ask(first, assertion)).status == 200
+    async with serving(Prepared(tmp_path / "one", prepared.keys), tmp_path / "two") as second:
+        assert (await ask(second, assertion)).status == 401
+        assert (await ask(second, sign(pair(), name))).status == 200

@@ -1,7 +1,8 @@
-"""`client_assertion` in a form: a client that authenticates by `private_key_jwt` (RFC 7521, 4.2)."""
+"""Clients that say who they are: by a key, or by `client_assertion`, which is `private_key_jwt` (RFC 7521, 4.2)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keystile.errors import RequestError
@@ -9,9 +10,14 @@ from keystile.http.asgi import headers
 from keystile.http.credentials import Credential
 
 if TYPE_CHECKING:
+    from keystile.authority.assertions import AssertionVerifier
+    from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Scope
     from keystile.http.forms import Form
+    from keystile.policy import RequestContext
+    from keystile.verdicts import Verdict
 
+ASSERTION = "assertion"
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
@@ -28,4 +34,17 @@ def assertion_of(form: Form, scope: Scope) -> Credential | None:
     others = headers(scope, b"authorization") or headers(scope, b"x-api-key")
     if others or form.one("client_secret") is not None:
         raise RequestError("invalid_request", "more than one way of authenticating")
-    return Credential(assertion, "assertion", form.one("client_id"))
+    return Credential(assertion, ASSERTION, form.one("client_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class ClientProof:
+    """Proves a client by either, for every door that asks who it is."""
+
+    verifier: Verifier
+    assertions: AssertionVerifier
+
+    async def __call__(self, credential: Credential, context: RequestContext) -> Verdict:
+        """Return the verdict on whoever presents *credential*; raises what either verifier does."""
+        verify = self.assertions.verify if credential.by == ASSERTION else self.verifier.verify
+        return await verify(credential.text, context)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keystile.errors import KeyRefusedError, KeystileError, RequestError, RightsError
 from keystile.http.asgi import json_answer, read_body
+from keystile.http.assertions import assertion_of
 from keystile.http.doors import answer_to
 from keystile.http.forms import parse_form
 from keystile.http.token_door import NOT_POST, REFUSED, one_way
@@ -44,7 +45,7 @@ async def serve_form(
 
 def asked_by(form: Form, scope: Scope, contexts: Contexts, door: str) -> tuple[Credential, RequestContext]:
     """Return by what the client says who it is, and the context of its request, which spends no limit."""
-    credential = one_way(form, scope)
+    credential = assertion_of(form, scope) or one_way(form, scope)
     return credential, contexts.of(scope, door, client_id=credential.client_id, is_counted=False)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from keystile.http.addresses import ClientAddresses
 from keystile.http.app import create_app
 from keystile.http.asgi import json_answer
+from keystile.http.assertions import ClientProof
 from keystile.http.doors import Contexts
 from keystile.http.forwarding import Forwarding
 from keystile.http.gates import make_gates
@@ -70,12 +71,13 @@ def make_doors(deployment: Deployment) -> Doors:
     contexts = contexts_by(settings.forwarded_headers)
     verifier, exchange = deployment.verifier, deployment.exchange
     verify = VerifyDoor(verifier, deployment.jwts, exchange, contexts)
+    prove = ClientProof(verifier, deployment.assertions)
     return Doors(
-        token=TokenDoor(verifier, exchange, deployment.delegating, contexts, deployment.assertions),
+        token=TokenDoor(verifier, exchange, deployment.delegating, contexts, prove),
         verify=verify,
         gates=make_gates(settings, verify, contexts_by),
-        introspect=IntrospectDoor(deployment.introspection, contexts),
-        revoke=RevokeDoor(verifier, deployment.revocation, contexts),
+        introspect=IntrospectDoor(deployment.introspection, prove, contexts),
+        revoke=RevokeDoor(prove, deployment.revocation, contexts),
         contexts=contexts,
         exchange=exchange,
     )

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keystile.authority.introspection import by_key
 from keystile.http.asgi import Answer, header, json_answer
+from keystile.http.assertions import ASSERTION
 from keystile.http.client_doors import asked_by, serve_form, token_of
 
 if TYPE_CHECKING:
     from keystile.authority.introspection import Active, Introspection
     from keystile.http.asgi import Receive, Scope, Send
+    from keystile.http.assertions import ClientProof
     from keystile.http.doors import Contexts
     from keystile.http.forms import Form
 
@@ -29,6 +32,7 @@ class IntrospectDoor:
     """Says what is active, to those for whom it is."""
 
     introspection: Introspection
+    prove: ClientProof
     contexts: Contexts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,7 +41,10 @@ class IntrospectDoor:
 
     async def _answer(self, form: Form, scope: Scope) -> Answer:
         credential, context = asked_by(form, scope, self.contexts, _DOOR)
-        asker = await self.introspection.identify(credential.text, context)
+        if credential.by == ASSERTION:
+            asker = by_key(await self.prove(credential, context), context.rules)
+        else:
+            asker = await self.introspection.identify(credential.text, context)
         phantom = _wants_jwt(scope)
         active = await self.introspection.look(token_of(form), asker, context, phantom=phantom)
         if active is None:

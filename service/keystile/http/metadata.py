@@ -9,7 +9,8 @@ from keystile.public_keys import ALGORITHMS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_BY_SECRET = ["client_secret_basic", "client_secret_post"]
+_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
+_ALGORITHMS = list(ALGORITHMS)
 
 
 def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str], jwks_uri: str) -> dict[str, Any]:
@@ -21,12 +22,14 @@ def metadata(issuer: str, grant_types: Iterable[str], scopes: Iterable[str], jwk
         "authorization_endpoint": f"{issuer}/authorize",  # MCP clients refuse metadata without one
         "response_types_supported": ["code"],
         "grant_types_supported": list(grant_types),
-        "token_endpoint_auth_methods_supported": [*_BY_SECRET, "private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": list(ALGORITHMS),
+        "token_endpoint_auth_methods_supported": _METHODS,
+        "token_endpoint_auth_signing_alg_values_supported": _ALGORITHMS,
         "introspection_endpoint": f"{issuer}/introspect",
-        "introspection_endpoint_auth_methods_supported": [*_BY_SECRET, "Bearer"],  # a token type is a value only here
+        "introspection_endpoint_auth_methods_supported": [*_METHODS, "Bearer"],  # a token type is a value only here
+        "introspection_endpoint_auth_signing_alg_values_supported": _ALGORITHMS,
         "revocation_endpoint": f"{issuer}/revoke",
-        "revocation_endpoint_auth_methods_supported": _BY_SECRET,
+        "revocation_endpoint_auth_methods_supported": _METHODS,
+        "revocation_endpoint_auth_signing_alg_values_supported": _ALGORITHMS,
     }
     listed = sorted(scopes)
     return {**document, "scopes_supported": listed} if listed else document

@@ -10,8 +10,8 @@ from keystile.http.client_doors import asked_by, serve_form, token_of
 
 if TYPE_CHECKING:
     from keystile.authority.revocation import Revocation
-    from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Receive, Scope, Send
+    from keystile.http.assertions import ClientProof
     from keystile.http.doors import Contexts
     from keystile.http.forms import Form
 
@@ -23,7 +23,7 @@ _ENDED = Answer(200, ((b"content-length", b"0"), *NO_STORE))
 class RevokeDoor:
     """Ends what its own client asks to end."""
 
-    verifier: Verifier
+    prove: ClientProof
     revocation: Revocation
     contexts: Contexts
 
@@ -33,6 +33,6 @@ class RevokeDoor:
 
     async def _answer(self, form: Form, scope: Scope) -> Answer:
         credential, context = asked_by(form, scope, self.contexts, _DOOR)
-        verdict = await self.verifier.verify(credential.text, context)
+        verdict = await self.prove(credential, context)
         await self.revocation.revoke(token_of(form), credential.text, verdict, replace(context, client_id=None))
         return _ENDED

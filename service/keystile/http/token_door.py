@@ -17,15 +17,14 @@ from keystile.http.forms import parse_form
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from keystile.authority.assertions import AssertionVerifier
     from keystile.authority.delegating import Delegating
     from keystile.authority.exchange import Exchange
     from keystile.authority.verifier import Verifier
     from keystile.http.asgi import Answer, Receive, Scope, Send
+    from keystile.http.assertions import ClientProof
     from keystile.http.doors import Contexts
     from keystile.http.forms import Form
     from keystile.policy import RequestContext
-    from keystile.verdicts import Verdict
 
     Grant = Callable[[Form, Scope], Awaitable[Answer]]
 
@@ -46,9 +45,9 @@ class TokenDoor:
         exchange: Exchange,
         delegating: Delegating,
         contexts: Contexts,
-        assertions: AssertionVerifier,
+        prove: ClientProof,
     ) -> None:
-        self._assertions = assertions
+        self._prove = prove
         self._verifier = verifier
         self._exchange = exchange
         self._contexts = contexts
@@ -103,10 +102,6 @@ class TokenDoor:
         if credential is not None:
             context = self._contexts.of(scope, "token: client", client_id=credential.client_id, is_counted=False)
             await self._prove(credential, context)
-
-    async def _prove(self, credential: Credential, context: RequestContext) -> Verdict:
-        verify = self._assertions.verify if credential.by == "assertion" else self._verifier.verify
-        return await verify(credential.text, context)
 
     def _asked(self, form: Form, scope: Scope, client_id: str | None = None) -> RequestContext:
         scopes = parse_scope(form.one("scope") or "")
