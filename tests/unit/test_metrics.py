@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keystile.authority.counts import OUTCOMES
 from keystile.http.metrics.families import FAMILIES
 from unit.scraped import Scrape
 from unit.served import bearer, key_id, serving
@@ -29,6 +30,18 @@ async def test_verifications_are_told_by_outcome_and_reason(client: Client) -> N
         assert scrape.value(name, outcome="refused", reason=reason) == 1, reason
     assert scrape.value(name, outcome="accepted", reason="none") == 3
     assert sum(sample.value for sample in scrape.samples if sample.name == name) == len(REASONS) + 3
+
+
+async def test_every_outcome_is_told_from_the_start(client: Client) -> None:
+    """The first revoked key that somebody uses is a rise from 0, which an alert sees; the sum of all is what came."""
+    name, before = "keystile_verifications_total", await Scrape.of(client)
+    told = {(sample.labels["outcome"], sample.labels["reason"]) for sample in before.samples if sample.name == name}
+    assert told == set(OUTCOMES)
+    assert before.value(name, outcome="refused", reason="revoked") == 0
+    await client.verify(bearer(client.keys["revoked"]))
+    after = await Scrape.of(client)
+    assert after.value(name, outcome="refused", reason="revoked") == 1
+    assert len(after.samples) == len(before.samples)
 
 
 async def test_verdicts_are_told_by_where_they_were_read(client: Client) -> None:

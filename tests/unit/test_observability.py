@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from keystile.authority.auditing import CHANGES
-from keystile.authority.counts import NO_REASON, Source
-from keystile.errors import Reason
+from keystile.authority.counts import OUTCOMES, Source
 from keystile.http.metrics.families import FAMILIES
 
 FOLDER = Path(__file__).parents[2] / "service/observability"
@@ -28,8 +27,8 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 LABELS = {name: {*family.labels, "job", "instance"} for family in FAMILIES for name in family.samples}
 LABELS |= {name: {*labels, "le"} for name, labels in LABELS.items() if name.endswith("_bucket")}
 VALUES = {
-    "outcome": {"accepted", "refused", "limited", "unanswered"},
-    "reason": {*(reason.value for reason in Reason), NO_REASON, "too_many_failures", "cannot_tell", "searching"},
+    "outcome": {outcome for outcome, _ in OUTCOMES},
+    "reason": {reason for _, reason in OUTCOMES},
     "source": {source.value for source in Source},
     "change": set(CHANGES.values()),
     "dependency": {"redis", "keycloak", "keycloak_writer", "keycloak_tokens", "change_log", "events"},

@@ -78,11 +78,12 @@ async def test_the_management_api_answers_with_the_name(prepared: Prepared, tmp_
     path, named = "/sts/api/v1/whoami", ("X-Request-Id", "r-17")
     async with serving(prepared, tmp_path, admin_key=ADMIN_KEY) as client:
 
-        async def told(key: str, *headers: tuple[str, str], path: str = path) -> str | None:
-            return (await client.send("GET", path, [bearer(key), *headers])).header("x-request-id")
+        async def told(key: str, *headers: tuple[str, str], path: str = path, query: str = "") -> str | None:
+            return (await client.send("GET", path, [bearer(key), *headers], query=query)).header("x-request-id")
 
         assert await told(ADMIN_KEY, named) == "r-17"
-        assert await told(ADMIN_KEY, named, path="/sts/api/v1/keys/nothing") == "r-17"
+        assert await told(ADMIN_KEY, named, query="nothing=x") == "r-17"
+        assert await told(ADMIN_KEY, named, path="/sts/api/v1/keys/000000000000") is None
         assert len(await told(ADMIN_KEY) or "") > 8
         assert await told(ADMIN_KEY, ("X-Request-Id", ADMIN_KEY)) == "(secret)"
         assert await told(client.keys["forged"], named) is None

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_SUFFIX = ".json"
 _MOST = 256  # workers of one server
 _LARGEST = 262_144  # bytes
 
@@ -45,7 +47,7 @@ class WorkerFiles:
                 os.close(lock)
                 continue
             self._lock, self._place = lock, place
-            return self._read(place)
+            return _read(self._file)
         raise OSError(f"all {_MOST} places in {self._folder} are taken")
 
     def write(self, text: str) -> None:
@@ -54,12 +56,12 @@ class WorkerFiles:
         file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(file, "w", encoding="utf-8") as opened:
             opened.write(text)
-        unfinished.rename(self._path(self._place))
+        unfinished.rename(self._file)
 
     def others(self) -> list[str]:
         """Return what stands in all other places."""
-        places = [place for place in range(_MOST) if place != self._place and self._path(place).exists()]
-        return [self._read(place) for place in places]
+        files = (path for path in self._folder.iterdir() if path.suffix == _SUFFIX and path != self._file)
+        return [_read(path) for path in islice(files, _MOST)]
 
     def close(self) -> None:
         """Give our place back."""
@@ -67,13 +69,15 @@ class WorkerFiles:
             os.close(self._lock)
             self._lock = self._place = -1
 
-    def _path(self, place: int) -> Path:
-        return self._folder / f"{place}.json"
+    @property
+    def _file(self) -> Path:
+        return self._folder / f"{self._place}{_SUFFIX}"
 
-    def _read(self, place: int) -> str:
-        try:
-            file = os.open(self._path(place), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return ""
-        with os.fdopen(file, encoding="utf-8", errors="replace") as opened:
-            return opened.read(_LARGEST)
+
+def _read(path: Path) -> str:
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return ""
+    with os.fdopen(file, encoding="utf-8", errors="replace") as opened:
+        return opened.read(_LARGEST)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
-from keystile.authority.counts import ACCEPTED, Counts
+from keystile.authority.counts import ACCEPTED, CANNOT_TELL, SEARCHING, TOO_MANY_FAILURES, Counts
 from keystile.errors import Reason, StillSearchingError, TooManyFailuresError
 from keystile.ports import AuditEvent
 
@@ -224,8 +224,8 @@ class Auditor:
 def _unanswered(error: CannotTellError | TooManyFailuresError) -> tuple[str, str]:
     """Return outcome and reason: few of them, for what an error says is for the audit log."""
     if isinstance(error, TooManyFailuresError):
-        return "limited", "too_many_failures"
-    return "unanswered", "searching" if isinstance(error, StillSearchingError) else "cannot_tell"
+        return TOO_MANY_FAILURES
+    return SEARCHING if isinstance(error, StillSearchingError) else CANNOT_TELL
 
 
 def _chain_of(verdict: Verdict, context: RequestContext) -> str:

@@ -6,8 +6,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-NO_REASON = "none"
-ACCEPTED = ("accepted", NO_REASON)
+from keystile.errors import Reason
+
+ACCEPTED = ("accepted", "none")
+TOO_MANY_FAILURES = ("limited", "too_many_failures")
+SEARCHING = ("unanswered", "searching")
+CANNOT_TELL = ("unanswered", "cannot_tell")
+_LIMITS = (Reason.RATE_LIMITED, Reason.QUOTA_EXCEEDED)
+# All there can be, and told from the start: a counter that first shows up with 1 has not risen, for Prometheus.
+OUTCOMES = (
+    *(ACCEPTED, TOO_MANY_FAILURES, SEARCHING, CANNOT_TELL),
+    *(("limited" if reason in _LIMITS else "refused", reason.value) for reason in Reason),
+)
 
 
 class Source(StrEnum):
@@ -29,7 +39,7 @@ class Counts:
     """
 
     standing: int = 0
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=lambda: Counter(dict.fromkeys(OUTCOMES, 0)))
     reads: Counter[Source] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
     alerts: int = 0

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _DOOR = "api"
 _MOST_OF_A_NAME = 64  # characters
 _MAX_ERRORS = 20
-_NOT_PROVED = 401
+_ALIKE = (401, 404)  # of which one must not be told from another
 _PAGE = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -92,7 +92,7 @@ def view_of(
     async def view(**params: str) -> Response:
         context = _context(contexts, credentials)
         response = send(await answer(context, params))
-        if response.status_code != _NOT_PROVED:  # such answers are all the same
+        if response.status_code not in _ALIKE:
             response.headers["X-Request-Id"] = context.request_id  # by which the audit log names it
         return response
 
