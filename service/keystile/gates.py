@@ -47,6 +47,13 @@ def _check_audience(audience: str) -> str:
     return audience
 
 
+def _check_link(url: str) -> str:
+    # It goes into a quoted string of a header.
+    if not is_resource(url) or not url.startswith(("https://", "http://")) or '"' in url or "\\" in url:
+        raise ValueError("it is the URL of a resource's metadata")
+    return url
+
+
 def _check_scope(scope: str) -> str:
     if not is_scope(scope):
         raise ValueError("each is one scope token, without spaces, quotes and backslashes")
@@ -101,13 +108,15 @@ class IdentityHeaders(BaseModel):
 class Gate(BaseModel):
     """One gate: whom its JWTs are for, which scopes they must have, and how it answers.
 
-    *cache*: for how long a gateway may keep its yes; none by default. *method_and_path*: as
-    `KEYSTILE_FORWARDED_HEADERS`, which it stands in for.
+    *resource_metadata*: where the resource describes itself (RFC 9728); challenges name it. *cache*: for how long a
+    gateway may keep its yes; none by default. *method_and_path*: as `KEYSTILE_FORWARDED_HEADERS`, which it stands in
+    for.
     """
 
     model_config = _STRICT
 
     audience: Annotated[str, AfterValidator(_check_audience)]
+    resource_metadata: Annotated[str, AfterValidator(_check_link)] = ""
     scopes: tuple[Annotated[str, AfterValidator(_check_scope)], ...] = Field((), max_length=MOST_SCOPES)
     answers: Literal["plain", "nginx"] = "plain"
     method_and_path: Convention | None = None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "http://127.0.0.1:8400/sts/default"
 ELSEWHERE = "https://elsewhere.example.com"
+METADATA = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp"
 PROXY = "10.0.0.1"
 PAID = "paid:-/-/-/100"  # a level whose use is counted, though no number of requests is told
 GATES = {
@@ -27,6 +28,7 @@ GATES = {
     "admins": f'audience = "{MCP}"\nscopes = ["read", "admin"]',
     "admins-by-nginx": f'audience = "{MCP}"\nscopes = ["admin"]\nanswers = "nginx"',
     "mcp-by-nginx": f'audience = "{MCP}"\nanswers = "nginx"',
+    "described": f'audience = "{MCP}"\nscopes = ["admin"]\nresource_metadata = "{METADATA}"',
     "elsewhere": f'audience = "{ELSEWHERE}"',
     "home": f'audience = "{DEFAULT}"',
     "kept": f'audience = "{MCP}"\ncache = "5s"',

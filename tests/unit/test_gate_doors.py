@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keystile.adapters.signing.issuer import LocalTokenIssuer
 from keystile.http import gates as gates_module
 from keystile.http.gates import Gates
-from unit.gated import DEFAULT, GATES, PROXY, ask, claims_in, gated
+from unit.gated import DEFAULT, GATES, METADATA, PROXY, ask, claims_in, gated
 from unit.managing import ask as manage
 from unit.managing import issue
 from unit.served import MCP, REFUSED, basic, bearer, key_id
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # What a key with the scopes read and write passes.
 FOR_MCP = {"mcp", "readers", "writers", "mcp-by-nginx", "kept", "by_path", "renamed"}
-ADMINS = {"admins", "admins-by-nginx"}
+ADMINS = {"admins", "admins-by-nginx", "described"}
 
 
 @pytest.fixture
@@ -137,6 +137,20 @@ async def test_a_missing_scope_is_named_to_the_holder_of_a_key(client: Client) -
             assert answer.header("www-authenticate") == challenge
         for state in ("wrong_secret", "revoked", "other"):
             assert "scope" not in str((await ask(client, gate, bearer(client.keys[state]))).headers)
+
+
+async def test_a_gate_leads_clients_to_the_metadata_of_what_it_guards(client: Client) -> None:
+    """RFC 9728, 5.1: every challenge names it, so that an MCP client finds the issuer."""
+    leads = f'resource_metadata="{METADATA}"'
+    asked = {
+        f"Bearer {leads}": await ask(client, "described"),
+        f'Bearer error="invalid_token", {leads}': await ask(client, "described", bearer(client.keys["forged"])),
+        f'Bearer error="insufficient_scope", scope="admin", {leads}': await ask(
+            client, "described", bearer(client.keys["good"])
+        ),
+    }
+    for challenge, answer in asked.items():
+        assert answer.header("www-authenticate") == challenge
 
 
 @pytest.mark.parametrize("audiences", [(), (MCP,), ("https://another.example.com",)])

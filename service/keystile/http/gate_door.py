@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from keystile.errors import KeyRefusedError, Reason
 from keystile.http.asgi import Answer, json_answer
 from keystile.http.doors import answer_to, limits_of
-from keystile.http.verify_door import REFUSED, VerifyDoor, identity, identity_of
+from keystile.http.verify_door import VerifyDoor, identity, identity_of
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -64,7 +64,7 @@ class GateDoor(VerifyDoor):
         if reason is Reason.SCOPE_DENIED:
             return self.lacks_scope
         # It asked for nothing here: a key that is not for this gate is refused as any other that is not good.
-        return REFUSED if reason is Reason.AUDIENCE_DENIED else answer_to(error, REFUSED)
+        return self.refused if reason is Reason.AUDIENCE_DENIED else answer_to(error, self.refused)
 
     def _kept(self, name: bytes, known: Known) -> Prepared | None:
         prepared = self.prepared.get((self.door, name))
@@ -108,15 +108,25 @@ class GateDoor(VerifyDoor):
 
 def gate_door(name: str, gate: Gate, verify: VerifyDoor, contexts: Contexts, prepared: PreparedAnswers) -> GateDoor:
     """Return the door of the *gate* of that name, which asks the same authority as *verify*."""
-    challenge = f'Bearer error="insufficient_scope", scope="{" ".join(gate.scopes)}"'
     return GateDoor(
         verify.verifier,
         verify.jwts,
         verify.exchange,
         contexts,
         f"gate/{name}",
+        _challenging(gate, 401, "invalid_token"),
+        _challenging(gate, 401, "invalid_token", 'error="invalid_token"'),
         gate=gate,
         prepared=prepared,
         names=tuple(each.lower().encode() for each in ("authorization", *gate.headers.names, "cache-control")),
-        lacks_scope=json_answer(403, {"error": "insufficient_scope"}, (b"www-authenticate", challenge.encode())),
+        lacks_scope=_challenging(
+            gate, 403, "insufficient_scope", 'error="insufficient_scope"', f'scope="{" ".join(gate.scopes)}"'
+        ),
     )
+
+
+def _challenging(gate: Gate, status: int, error: str, *words: str) -> Answer:
+    """Return a refusal; its challenge leads to the metadata of the resource, if the gate names it (RFC 9728)."""
+    leads = [f'resource_metadata="{gate.resource_metadata}"'] if gate.resource_metadata else []
+    challenge = f"Bearer {', '.join([*words, *leads])}".strip()
+    return json_answer(status, {"error": error}, (b"www-authenticate", challenge.encode()))

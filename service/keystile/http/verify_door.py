@@ -62,6 +62,8 @@ class VerifyDoor:
     exchange: Exchange
     contexts: Contexts
     door: str = "verify"
+    bare: Answer = _NO_CREDENTIAL
+    refused: Answer = REFUSED
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request; its body is never read."""
@@ -70,7 +72,7 @@ class VerifyDoor:
         if not isinstance(answer, Answer):
             try:
                 credential = credential_of(scope) if presented is None else bearer(presented)
-                answer = _NO_CREDENTIAL if credential is None else await self._answer(scope, credential, answer)
+                answer = self.bare if credential is None else await self._answer(scope, credential, answer)
             except KeystileError as error:
                 answer = self._refusal(error)
         await answer.send(send, head=scope["method"] == "HEAD")
@@ -103,7 +105,7 @@ class VerifyDoor:
         read = self.verifier.format.read(presented.decode("latin-1"), name)
         if read is Reason.FORGED:
             self.verifier.auditor.thrown_away(Reason.FORGED, self.contexts.address(scope), self.door)
-            return REFUSED
+            return self.refused
         return read if isinstance(read, ApiKey) else None
 
     async def _answer(self, scope: Scope, credential: Credential, key: ApiKey | None) -> Answer:
@@ -127,7 +129,7 @@ class VerifyDoor:
         return self.contexts.of(scope, self.door, client_id=credential.client_id, at_gateway=True)
 
     def _refusal(self, error: KeystileError) -> Answer:
-        return answer_to(error, REFUSED)
+        return answer_to(error, self.refused)
 
     def _kept(self, _name: bytes, known: Known) -> Kept | None:
         """Return what was prepared for that key."""
