@@ -99,6 +99,16 @@ def test_no_key_to_sign_with_is_found(tmp_path: Path) -> None:
     assert fix.endswith("holds a key or can be written")
 
 
+def test_a_data_folder_that_cannot_be_made_is_found(tmp_path: Path) -> None:
+    """Where nothing can be written there is a finding with a fix, and no traceback."""
+    (tmp_path / "data").write_text("a file")
+    shell = Shell(tmp_path, {"KEYSTILE_DATA_DIR": str(tmp_path / "data/below")})
+    found = wrong(shell)
+    assert all(what.endswith("Not a directory") for what in found)
+    assert all(str(tmp_path) in fix for fix in found.values())
+    assert len(found) == 2
+
+
 def test_an_embedded_server_is_asked_too(tmp_path: Path) -> None:
     """A running server that says what is set is fine; where it has another issuer it is found by the port."""
     shell = Shell(tmp_path)

@@ -69,9 +69,12 @@ async def _diagnose(settings: Settings, *, reconcile: bool, count: bool, quiet: 
 
 
 def _unopened(settings: Settings, error: Exception) -> Finding:
-    what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
     fix = f"see that {settings.data_dir} can be written, and that {settings.signing_dir} holds a key or can be written"
-    return Finding(ok=False, what=what, fix=fix)
+    return Finding(ok=False, what=_words(error), fix=fix)
+
+
+def _words(error: Exception) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _peppers(settings: Settings) -> list[Finding]:
@@ -95,8 +98,9 @@ async def _journal(settings: Settings) -> Finding:
     foreign: list[str] = []
     try:
         kept = await FileJournal(settings.data_dir / "journal", load_peppers(settings), alert=foreign.append).entries()
-    except KeystileError as error:
-        return Finding(ok=False, what=str(error), fix=f"see that {settings.data_dir} is readable")
+    except (KeystileError, OSError) as error:
+        fix = f"see that {settings.data_dir} can be read"
+        return Finding(ok=False, what=f"the journal cannot be read: {_words(error)}", fix=fix)
     if foreign:
         return Finding(ok=False, what="; ".join(foreign), fix="look at it, and remove it")
     if kept:
