@@ -11,6 +11,7 @@ import pytest
 from keystile.adapters.worker_files import WorkerFiles
 from keystile.authority.memory import LAG_BOUNDS
 from keystile.http.metrics import families
+from keystile.http.metrics.exposition import exposition
 from keystile.http.metrics.readings import Reading
 from keystile.http.metrics.workers import SILENT, Workers, open_workers
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keystile.http.metrics.families import Family
+
+
+HUGE = "1" + "0" * 400  # larger than any float
 
 
 class Worker:
@@ -145,16 +149,28 @@ async def test_the_latest_census_counts(tmp_path: Path) -> None:
         '[1, [["keystile_alerts", ["more"], [1]]]]',
         '[1, [["keystile_breaker_open", [7], [1]]]]',
         '[1, [["keystile_revocation_lag_seconds", [], [1, 2]]]]',
+        '[1, [["keystile_alerts", [], []]]]',
+        '[1, [["keystile_verifications", ["accepted", "none"], [1, 2]]]]',
+        '[100, [["keystile_pending_revocations", [], []]]]',
+        '[100, [["keystile_breaker_open", ["\\ud800"], [1]]]]',
+        f'[1, [["keystile_alerts", [], [{HUGE}]]]]',
+        f"[{HUGE}, []]",
+        "[" * 100_000,
         "\x00\xff",
     ],
+    ids=lambda text: text[:50],
 )
 async def test_what_is_no_reading_is_passed_over(tmp_path: Path, text: str) -> None:
     """A file of somebody else's, or of an older version, costs its numbers and nothing else."""
-    worker = Worker(tmp_path)
+    first = Worker(tmp_path)
+    await first.workers.tell()
+    for place in (1, 7):
+        (tmp_path / f"{place}.json").write_bytes(text.encode("latin-1"))
+    worker = Worker(tmp_path)  # which takes the place of one that left this
     worker.accepted = 2
-    await worker.workers.tell()
-    (tmp_path / "7.json").write_bytes(text.encode("latin-1"))
     assert await worker.accepted_by_all() == 2
+    told = exposition(await worker.workers.all()).decode()
+    assert 'keystile_verifications_total{outcome="accepted",reason="none"} 2.0' in told
 
 
 async def test_a_disk_that_fails_costs_the_others_numbers_alone(tmp_path: Path) -> None:
