@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +18,6 @@ from keystile.http.metrics.readings import Reading
 from keystile.http.metrics.workers import SILENT, Workers, open_workers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from keystile.http.metrics.families import Family
 
 
@@ -212,27 +212,46 @@ async def test_a_worker_tells_without_being_asked_and_a_last_time(tmp_path: Path
 
 def test_a_server_that_starts_counts_from_nothing(tmp_path: Path) -> None:
     """Nothing of an earlier run is left, and where there was none that is no fault."""
-    files = WorkerFiles(tmp_path / "metrics")
+    files = WorkerFiles(tmp_path / "all/metrics")
     files.clear()
     assert files.take() == ""
     files.write("counted")
     files.close()
+    assert {folder.stat().st_mode & 0o777 for folder in (tmp_path / "all", tmp_path / "all/metrics")} == {0o700}
+    (tmp_path / "all/metrics/of-somebody").mkdir()
     files.clear()
-    assert list((tmp_path / "metrics").iterdir()) == []
-    assert (tmp_path / "metrics").stat().st_mode & 0o777 == 0o700
+    assert list((tmp_path / "all").iterdir()) == []
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    """Whoever can write to the folder cannot have a file elsewhere overwritten, or told."""
-    secret = tmp_path / "secret"
+    """Whoever can write to the folder cannot have a file elsewhere overwritten, deleted, or told."""
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.parent.mkdir()
     secret.write_text("precious")
     folder = tmp_path / "metrics"
+    folder.symlink_to(secret.parent)
+    files = WorkerFiles(folder)
+    files.clear()
     folder.mkdir()
     (folder / "0.new").symlink_to(secret)
     (folder / "1.json").symlink_to(secret)
-    files = WorkerFiles(folder)
     files.take()
-    for work in (lambda: files.write("mine"), files.others):
-        with pytest.raises(OSError, match="symbolic"):
-            work()
+    files.write("mine")
+    with pytest.raises(OSError, match="symbolic"):
+        files.others()
     assert secret.read_text() == "precious"
+
+
+def test_what_is_no_file_stops_nobody(tmp_path: Path) -> None:
+    """Pipes and folders in the place of files: nobody waits for them, and none is left open."""
+    os.mkfifo(tmp_path / "0.new")
+    os.mkfifo(tmp_path / "1.json")
+    (tmp_path / "2.json").mkdir()
+    files = WorkerFiles(tmp_path)
+    files.take()
+    files.write("mine")
+    writer = os.open(tmp_path / "1.json", os.O_RDWR)
+    before = len(list(Path("/dev/fd").iterdir()))
+    assert [files.others() for _ in range(3)] == [["", ""]] * 3
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    os.close(writer)
