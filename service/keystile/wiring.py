@@ -263,7 +263,8 @@ def _load_otel() -> ModuleType:
 
 def worker_files(settings: Settings) -> WorkerFiles:
     """Return where the workers of one server tell each other what they count; several servers may share a folder."""
-    return WorkerFiles(settings.data_dir / "metrics" / f"{socket.gethostname()}-{settings.port}")
+    server = f"{socket.gethostname()}-{settings.host}-{settings.port}"
+    return WorkerFiles(settings.data_dir / "metrics" / server)
 
 
 def _process_name() -> str:

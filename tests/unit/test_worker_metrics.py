@@ -16,6 +16,8 @@ from keystile.http.metrics import families
 from keystile.http.metrics.exposition import exposition
 from keystile.http.metrics.readings import Reading
 from keystile.http.metrics.workers import SILENT, Workers, open_workers
+from keystile.wiring import worker_files
+from unit.served import settings_in
 
 if TYPE_CHECKING:
     from keystile.http.metrics.families import Family
@@ -221,6 +223,18 @@ def test_a_server_that_starts_counts_from_nothing(tmp_path: Path) -> None:
     (tmp_path / "all/metrics/of-somebody").mkdir()
     files.clear()
     assert list((tmp_path / "all").iterdir()) == []
+
+
+def test_servers_that_share_a_data_folder_do_not_mix(tmp_path: Path) -> None:
+    """One that starts on another address or port forgets nothing of one that runs."""
+    mine = worker_files(settings_in(tmp_path))
+    mine.take()
+    mine.write("mine")
+    for other in ({"host": "127.0.0.2"}, {"port": 8401}):
+        worker_files(settings_in(tmp_path, **other)).clear()
+    sibling = worker_files(settings_in(tmp_path))
+    sibling.take()
+    assert sibling.others() == ["mine"]
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
