@@ -223,6 +223,22 @@ async def test_faults_are_seen_without_a_word_of_them(
         assert "secret" not in span.to_json()
 
 
+async def test_nothing_waits_for_a_collector_at_the_end(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All audit lines are written before the last spans are sent: a server that waits there may be killed."""
+    log, written = tmp_path / "audit.log", []
+
+    class Exporter(InMemorySpanExporter):
+        def shutdown(self) -> None:
+            written.append(log.read_text())
+
+    monkeypatch.setattr("keystile.adapters.otel.make_exporter", Exporter)
+    async with serving(prepared, tmp_path / "store", traces=True, audit_log=log) as client:
+        await client.verify(bearer(client.keys["forged"]))
+    assert [text.count('"forged"') for text in written] == [1]
+
+
 async def test_who_does_not_trace_pays_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """By default the plain classes work, and nothing of OpenTelemetry is even loaded."""
     deployment = client.front._app.extensions["deployment"]  # type: ignore[union-attr]  # noqa: SLF001 - what it serves by
