@@ -98,13 +98,14 @@ def check_files(settings: Settings) -> None:
 async def open_deployment(settings: Settings, *, serving: bool = False) -> AsyncIterator[Deployment]:
     """Open everything; *serving* also follows the log and the events in the background until the end."""
     async with AsyncExitStack() as stack:
+        # Closed last: a collector that does not answer holds up the end, and nothing may be lost for its sake.
+        tracer = _open_tracer(stack) if serving and settings.traces else None
         peppers = load_peppers(settings)
         audit = JsonLinesAuditLog(settings.audit_log)
         stack.callback(audit.close)
         recent = RecentAudit(audit, clock=now, ticks=time.monotonic)
         auditor = Auditor(recent, ticks=time.monotonic)
         stack.callback(auditor.flush)
-        tracer = _open_tracer(stack) if serving and settings.traces else None
         open_backend = _open_keycloak if settings.store is Store.KEYCLOAK else _open_embedded
         backend = await open_backend(settings, peppers, auditor, stack)
         parts = Assembly(settings, peppers, auditor, recent, backend, stack, process=_process_name(), tracer=tracer)
@@ -263,7 +264,8 @@ def _load_otel() -> ModuleType:
 
 def worker_files(settings: Settings) -> WorkerFiles:
     """Return where the workers of one server tell each other what they count; several servers may share a folder."""
-    return WorkerFiles(settings.data_dir / "metrics" / f"{socket.gethostname()}-{settings.port}")
+    server = f"{socket.gethostname()}-{settings.host}-{settings.port}"
+    return WorkerFiles(settings.data_dir / "metrics" / server)
 
 
 def _process_name() -> str:

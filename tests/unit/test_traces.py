@@ -16,6 +16,7 @@ from keystile.authority.tracing import DECIDE, IN_PROCESS, IN_REDIS, QUERY, SHAP
 from keystile.authority.verifier import Verifier
 from keystile.errors import ConfigurationError
 from keystile.wiring import check_files
+from unit.gated import ask, gated
 from unit.served import MCP, basic, bearer, key_id, serving, settings_in
 from unit.test_metrics import REASONS
 
@@ -97,6 +98,21 @@ async def test_each_step_is_a_span(traced: Traced, prepared: Prepared, tmp_path:
     ]
     assert set(STEPS) >= {name for request in traced.requests() for name, _ in request}
     assert IN_REDIS in STEPS
+
+
+async def test_a_gate_of_a_file_tells_the_same_steps(traced: Traced, prepared: Prepared, tmp_path: Path) -> None:
+    """Asked for an audience of its own it takes the verify door's steps, and says at which of them it refused."""
+    async with gated(prepared, tmp_path, traces=True) as client:
+        for gate, state in (("mcp", "good"), ("mcp", "good"), ("admins", "good"), ("mcp", "other")):
+            await ask(client, gate, bearer(client.keys[state]))
+    cold = [(IN_PROCESS, "nothing"), (SHAPE, "good"), (QUERY, True)]
+    assert traced.requests() == [
+        [*cold, (DECIDE, None)],
+        [(IN_PROCESS, "standing")],
+        [(IN_PROCESS, "standing"), (DECIDE, "scope_denied")],
+        [*cold, (DECIDE, "audience_denied")],
+    ]
+    assert {span.name for span in traced.spans if span.kind is SpanKind.SERVER} == {"gate"}
 
 
 async def test_a_caller_s_trace_is_continued(traced: Traced, prepared: Prepared, tmp_path: Path) -> None:
@@ -199,9 +215,28 @@ async def test_faults_are_seen_without_a_word_of_them(
     async with traced.serve(prepared, tmp_path) as client:
         monkeypatch.setattr("keystile.http.verify_door.credential_of", explode)
         assert (await client.verify()).status == 500
-    (span,) = traced.spans
-    assert (span.name, span.status.status_code, span.status.description) == ("verify", StatusCode.ERROR, None)
-    assert "secret" not in span.to_json()
+        assert (await client.verify(path="/sts/gate/nginx")).status == 403  # as nginx can take it
+    assert [span.name for span in traced.spans] == ["verify", "gate"]
+    for span in traced.spans:
+        assert (span.attributes or {})["http.response.status_code"] == 500
+        assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, None)
+        assert "secret" not in span.to_json()
+
+
+async def test_nothing_waits_for_a_collector_at_the_end(
+    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All audit lines are written before the last spans are sent: a server that waits there may be killed."""
+    log, written = tmp_path / "audit.log", []
+
+    class Exporter(InMemorySpanExporter):
+        def shutdown(self) -> None:
+            written.append(log.read_text())
+
+    monkeypatch.setattr("keystile.adapters.otel.make_exporter", Exporter)
+    async with serving(prepared, tmp_path / "store", traces=True, audit_log=log) as client:
+        await client.verify(bearer(client.keys["forged"]))
+    assert [text.count('"forged"') for text in written] == [1]
 
 
 async def test_who_does_not_trace_pays_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

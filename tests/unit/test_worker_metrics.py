@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,13 +13,17 @@ import pytest
 from keystile.adapters.worker_files import WorkerFiles
 from keystile.authority.memory import LAG_BOUNDS
 from keystile.http.metrics import families
+from keystile.http.metrics.exposition import exposition
 from keystile.http.metrics.readings import Reading
 from keystile.http.metrics.workers import SILENT, Workers, open_workers
+from keystile.wiring import worker_files
+from unit.served import settings_in
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from keystile.http.metrics.families import Family
+
+
+HUGE = "1" + "0" * 400  # larger than any float
 
 
 class Worker:
@@ -145,16 +151,28 @@ async def test_the_latest_census_counts(tmp_path: Path) -> None:
         '[1, [["keystile_alerts", ["more"], [1]]]]',
         '[1, [["keystile_breaker_open", [7], [1]]]]',
         '[1, [["keystile_revocation_lag_seconds", [], [1, 2]]]]',
+        '[1, [["keystile_alerts", [], []]]]',
+        '[1, [["keystile_verifications", ["accepted", "none"], [1, 2]]]]',
+        '[100, [["keystile_pending_revocations", [], []]]]',
+        '[100, [["keystile_breaker_open", ["\\ud800"], [1]]]]',
+        f'[1, [["keystile_alerts", [], [{HUGE}]]]]',
+        f"[{HUGE}, []]",
+        "[" * 100_000,
         "\x00\xff",
     ],
+    ids=lambda text: text[:50],
 )
 async def test_what_is_no_reading_is_passed_over(tmp_path: Path, text: str) -> None:
     """A file of somebody else's, or of an older version, costs its numbers and nothing else."""
-    worker = Worker(tmp_path)
+    first = Worker(tmp_path)
+    await first.workers.tell()
+    for place in (1, 7):
+        (tmp_path / f"{place}.json").write_bytes(text.encode("latin-1"))
+    worker = Worker(tmp_path)  # which takes the place of one that left this
     worker.accepted = 2
-    await worker.workers.tell()
-    (tmp_path / "7.json").write_bytes(text.encode("latin-1"))
     assert await worker.accepted_by_all() == 2
+    told = exposition(await worker.workers.all()).decode()
+    assert 'keystile_verifications_total{outcome="accepted",reason="none"} 2.0' in told
 
 
 async def test_a_disk_that_fails_costs_the_others_numbers_alone(tmp_path: Path) -> None:
@@ -196,27 +214,58 @@ async def test_a_worker_tells_without_being_asked_and_a_last_time(tmp_path: Path
 
 def test_a_server_that_starts_counts_from_nothing(tmp_path: Path) -> None:
     """Nothing of an earlier run is left, and where there was none that is no fault."""
-    files = WorkerFiles(tmp_path / "metrics")
+    files = WorkerFiles(tmp_path / "all/metrics")
     files.clear()
     assert files.take() == ""
     files.write("counted")
     files.close()
+    assert {folder.stat().st_mode & 0o777 for folder in (tmp_path / "all", tmp_path / "all/metrics")} == {0o700}
+    (tmp_path / "all/metrics/of-somebody").mkdir()
     files.clear()
-    assert list((tmp_path / "metrics").iterdir()) == []
-    assert (tmp_path / "metrics").stat().st_mode & 0o777 == 0o700
+    assert list((tmp_path / "all").iterdir()) == []
+
+
+def test_servers_that_share_a_data_folder_do_not_mix(tmp_path: Path) -> None:
+    """One that starts on another address or port forgets nothing of one that runs."""
+    mine = worker_files(settings_in(tmp_path))
+    mine.take()
+    mine.write("mine")
+    for other in ({"host": "127.0.0.2"}, {"port": 8401}):
+        worker_files(settings_in(tmp_path, **other)).clear()
+    sibling = worker_files(settings_in(tmp_path))
+    sibling.take()
+    assert sibling.others() == ["mine"]
 
 
 def test_links_are_not_followed(tmp_path: Path) -> None:
-    """Whoever can write to the folder cannot have a file elsewhere overwritten, or told."""
-    secret = tmp_path / "secret"
+    """Whoever can write to the folder cannot have a file elsewhere overwritten, deleted, or told."""
+    secret = tmp_path / "elsewhere" / "secret"
+    secret.parent.mkdir()
     secret.write_text("precious")
     folder = tmp_path / "metrics"
+    folder.symlink_to(secret.parent)
+    files = WorkerFiles(folder)
+    files.clear()
     folder.mkdir()
     (folder / "0.new").symlink_to(secret)
     (folder / "1.json").symlink_to(secret)
-    files = WorkerFiles(folder)
     files.take()
-    for work in (lambda: files.write("mine"), files.others):
-        with pytest.raises(OSError, match="symbolic"):
-            work()
+    files.write("mine")
+    with pytest.raises(OSError, match="symbolic"):
+        files.others()
     assert secret.read_text() == "precious"
+
+
+def test_what_is_no_file_stops_nobody(tmp_path: Path) -> None:
+    """Pipes and folders in the place of files: nobody waits for them, and none is left open."""
+    os.mkfifo(tmp_path / "0.new")
+    os.mkfifo(tmp_path / "1.json")
+    (tmp_path / "2.json").mkdir()
+    files = WorkerFiles(tmp_path)
+    files.take()
+    files.write("mine")
+    writer = os.open(tmp_path / "1.json", os.O_RDWR)
+    before = len(list(Path("/dev/fd").iterdir()))
+    assert [files.others() for _ in range(3)] == [["", ""]] * 3
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    os.close(writer)

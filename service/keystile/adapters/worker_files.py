@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import stat
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -32,13 +34,15 @@ class WorkerFiles:
 
     def clear(self) -> None:
         """Forget everything: for a server that starts, before its workers do."""
-        if self._folder.exists():
-            for path in self._folder.iterdir():
-                path.unlink()
+        if self._folder.is_symlink():
+            self._folder.unlink()  # what it leads to is not ours to empty
+        elif self._folder.exists():
+            shutil.rmtree(self._folder)
 
     def take(self) -> str:
         """Take the first place that is free, and return what the worker before left there; "" if there was none."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._folder.parent, self._folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for place in range(_MOST):
             lock = os.open(self._folder / f"{place}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
@@ -53,7 +57,8 @@ class WorkerFiles:
     def write(self, text: str) -> None:
         """Put *text* into our place, at once for every reader. A power cut may lose it: who starts after it clears."""
         unfinished = self._folder / f"{self._place}.new"
-        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        unfinished.unlink(missing_ok=True)  # what a killed worker left, or a pipe that nobody reads
+        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "w", encoding="utf-8") as opened:
             opened.write(text)
         unfinished.rename(self._file)
@@ -79,5 +84,8 @@ def _read(path: Path) -> str:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         return ""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        return ""  # a folder, or a pipe: of none of ours
     with os.fdopen(file, encoding="utf-8", errors="replace") as opened:
         return opened.read(_LARGEST)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     Door = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
+TRUE_STATUS = b"x-auth-status"
 _UNKNOWN = json_answer(404, {"error": "not_found"})
 _TWO_READINGS = json_answer(
-    403, {"error": "invalid_request", "error_description": "the path has two readings"}, (b"x-auth-status", b"400")
+    403, {"error": "invalid_request", "error_description": "the path has two readings"}, (TRUE_STATUS, b"400")
 )
 _BROKEN = json_answer(500, {"error": "server_error"})
 # A server in front that tidies paths would see another gate, or another endpoint, than we do. The refusal is a 403: the
@@ -92,7 +93,7 @@ def _for_nginx(send: Send) -> Send:
     async def told(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start" and message["status"] > _ALLOWED_UP_TO:
             status = message["status"]
-            known = (b"x-auth-status", str(status).encode())
+            known = (TRUE_STATUS, str(status).encode())
             added = (known, _CHALLENGE) if status == 400 else (known,)  # noqa: PLR2004 - RFC 9110, 15.5.2: with a 401
             message = {**message, "status": _AS.get(status, 403), "headers": (*message["headers"], *added)}
         await send(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from keystile.http.asgi import header
+from keystile.http.gates import TRUE_STATUS
 from keystile.http.request_ids import TRACEPARENT, trace_id
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ class TracedServing:
 def _noting(send: Send, span: Span) -> Send:
     async def noting(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            span.answered(message["status"])
+            # A gate for nginx says 403 for what is a fault, and beside it what it is.
+            told = dict(message["headers"]).get(TRUE_STATUS)
+            span.answered(int(told or message["status"]))
         await send(message)
 
     return noting

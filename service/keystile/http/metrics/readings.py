@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keystile.http.metrics.families import FAMILIES, Family, Kind
+from keystile.http.metrics.families import FAMILIES, Family, Kind, add
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,8 +39,11 @@ class Reading:
     @classmethod
     def from_text(cls, text: str) -> Reading:
         """Read what `to_text` wrote; raises ValueError, TypeError or KeyError on anything else."""
-        at, values = json.loads(text)
-        return cls(float(at), dict(_entry(*each) for each in values))
+        try:
+            at, values = json.loads(text)
+            return cls(float(at), dict(_entry(*each) for each in values))
+        except (OverflowError, RecursionError) as error:  # numbers too large, lists too deep
+            raise ValueError(str(error)) from error
 
 
 def together(readings: Iterable[Reading]) -> Reading:
@@ -60,8 +63,15 @@ def _entry(
     value: Any,  # noqa: ANN401 - JSON
 ) -> tuple[tuple[Family, tuple[str, ...]], list[float]]:
     family, numbers = _BY_NAME[name], [float(each) for each in value]
-    if len(labels) != len(family.labels) or not all(isinstance(each, str) for each in labels):
+    if len(labels) != len(family.labels) or not all(isinstance(each, str) and each.isascii() for each in labels):
         raise ValueError(f"{name} has other labels")
-    if family.bounds and len(numbers) != len(family.bounds) + 2:
-        raise ValueError(f"{name} has other bounds")
+    if len(numbers) not in _lengths(family):
+        raise ValueError(f"{name} has other numbers")
     return (family, tuple(each[:_LONGEST] for each in labels)), numbers
+
+
+def _lengths(family: Family) -> tuple[int, ...]:
+    """Return how many numbers a value may have: only what is not added up may have more than the one that is told."""
+    if family.bounds:
+        return (len(family.bounds) + 2,)
+    return (1,) if family.together is add else (1, 2)
