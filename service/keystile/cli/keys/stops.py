@@ -9,9 +9,9 @@ import typer
 
 from keystile.assembly import now
 from keystile.authority.purging import Purged
-from keystile.authority.walking import owner_pages
 from keystile.cli.keys.arguments import AsJson, KeyId, Yes, app, read_moment, read_span
 from keystile.cli.output import confirm, print_json, print_keys, print_line, print_stopped, stopped_document
+from keystile.cli.owners import every_owner
 from keystile.cli.progress import progress
 from keystile.cli.running import operator, with_deployment
 from keystile.documents import key_document
@@ -119,11 +119,8 @@ def purge(
     async def work(deployment: Deployment) -> Purged:
         purger = deployment.purger
         found: list[Owner] = []
-        with progress("looking at owners", None, quiet=json) as told:
-            async for page in owner_pages(deployment.directory):
-                for owner in page:
-                    found += [owner] if purger.due(owner, age) else []
-                    told()
+        async for owner in every_owner(deployment, quiet=json):
+            found += [owner] if purger.due(owner, age) else []
         due = sum(len(purger.due(owner, age)) for owner in found)
         if due and not yes:
             confirm(f"Purge {_count(due, 'record')} of {_count(len(found), 'owner')}?")

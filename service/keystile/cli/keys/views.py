@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ from keystile.cli.keys.arguments import AsJson, KeyId, app
 from keystile.cli.output import print_events, print_json, print_key, print_keys, print_usage
 from keystile.cli.running import with_deployment
 from keystile.documents import key_document, status_of
+from keystile.records import Status  # noqa: TC001 - typer reads it
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
@@ -20,19 +20,10 @@ if TYPE_CHECKING:
     from keystile.usage import KeyUsage
 
 
-class ShownStatus(StrEnum):
-    """What a key is shown as."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-
-
 @app.command("list", epilog="Example: keystile keys list --owner alice --status active")
 def list_keys(
     owner: Annotated[str | None, typer.Option(help="Only the keys of that username.")] = None,
-    status: Annotated[ShownStatus | None, typer.Option(help="Only keys of that status.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only keys of that status.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only keys of that tenant.")] = None,
     name: Annotated[str | None, typer.Option(help="Only keys of that name.")] = None,
     json: AsJson = False,  # noqa: FBT002 - typer's flags
