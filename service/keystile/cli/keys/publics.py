@@ -29,8 +29,8 @@ def register(
     name: Annotated[str, typer.Option(help="A label for people.")],
     public_key: Annotated[Path, typer.Option(help="A file with the public key: Ed25519, P-256 or RSA; JWK or PEM.")],
     expires: Annotated[str | None, typer.Option(help="90d, 1y, never, or a date. Default: the deployment's.")] = None,
-    test: Annotated[bool, typer.Option("--test", help="Register a test key.")] = False,  # noqa: FBT002 - typer's flags
-    json: AsJson = False,  # noqa: FBT002
+    test: Annotated[bool, typer.Option("--test", help="Register a test key.")] = False,
+    json: AsJson = False,
     policy: Sent = {},  # noqa: B006 - never the default: `with_policy` sets it
 ) -> None:
     """Register a public key: its holder signs, by private_key_jwt or `keystile login`, and no secret is kept."""

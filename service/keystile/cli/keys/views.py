@@ -26,7 +26,7 @@ def list_keys(
     status: Annotated[Status | None, typer.Option(help="Only keys of that status.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only keys of that tenant.")] = None,
     name: Annotated[str | None, typer.Option(help="Only keys of that name.")] = None,
-    json: AsJson = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,
 ) -> None:
     """List keys."""
 
@@ -51,7 +51,7 @@ def list_keys(
 
 
 @app.command(epilog="Example: keystile keys show k3v9x0q2m7ab")
-def show(key_id: KeyId, json: AsJson = False) -> None:  # noqa: FBT002
+def show(key_id: KeyId, json: AsJson = False) -> None:
     """Show one key."""
     document = key_document(*with_deployment(lambda deployment: deployment.lifecycle.show(key_id)), now())
     (print_json if json else print_key)(document)
@@ -61,7 +61,7 @@ def show(key_id: KeyId, json: AsJson = False) -> None:  # noqa: FBT002
 def usage(
     key_id: KeyId,
     days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 30,
-    json: AsJson = False,  # noqa: FBT002
+    json: AsJson = False,
 ) -> None:
     """Show how a key was used: by day, in all, and when last."""
 
@@ -81,7 +81,7 @@ def events(
     key_id: KeyId,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 50,
     before: Annotated[str, typer.Option(help="Go on where an earlier page ended: its next_cursor.")] = "",
-    json: AsJson = False,  # noqa: FBT002
+    json: AsJson = False,
 ) -> None:
     """Show what happened to a key lately, the newest first."""
 
