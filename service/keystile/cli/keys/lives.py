@@ -8,7 +8,7 @@ import typer
 
 from keystile.assembly import now
 from keystile.authority.alterations import Wanted
-from keystile.cli.keys.arguments import AsJson, KeyId, Yes, app, read_span
+from keystile.cli.keys.arguments import AsJson, Expires, KeyId, KeyName, OwnerName, Yes, app, read_span
 from keystile.cli.keys.options import Sent, cleared, with_policy
 from keystile.cli.keys.requests import key_request
 from keystile.cli.output import confirm, print_json, print_key, print_line, print_stopped
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: keystile keys issue --owner alice --name laptop --scope read --expires 90d --level user")
 @with_policy
 def issue(
-    owner: Annotated[str, typer.Option(help="Username of the user or service account the key acts for.")],
-    name: Annotated[str, typer.Option(help="A label for people.")],
-    expires: Annotated[str | None, typer.Option(help="90d, 1y, never, or a date. Default: the deployment's.")] = None,
+    owner: OwnerName,
+    name: KeyName,
+    expires: Expires = None,
     test: Annotated[bool, typer.Option("--test", help="Issue a test key.")] = False,
     json: AsJson = False,
     policy: Sent = {},  # noqa: B006 - never the default: `with_policy` sets it
@@ -54,7 +54,7 @@ def issue(
 @with_policy
 def change(
     key_id: KeyId,
-    name: Annotated[str | None, typer.Option(help="Another label.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
     expires: Annotated[str | None, typer.Option(help="90d, 1y, never, or a date.")] = None,
     clear: Annotated[
         list[str] | None, typer.Option(metavar="FIELD", help="A field to take away, as `keys show` names it; repeat.")
