@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MIN_RSA_BITS = 2048  # RFC 7518, section 3.3
 MAX_RSA_BITS = 4096  # 683 characters of a record; and what it costs to check a signature is for us to choose
 MAX_SIGNATURE = MAX_RSA_BITS // 8  # bytes
+MAX_SIGNATURE_TEXT = 700  # characters: those bytes in base64url are 683
 MAX_FILE = 8_192  # characters of a JWK or PEM
 _P256_BYTES = 32
 _USUAL_EXPONENT = 65537

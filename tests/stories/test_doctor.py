@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from keystile.adapters.keycloak.diagnosis import Finding
+    from keystile.findings import Finding
     from stack import KeycloakServer
 
 

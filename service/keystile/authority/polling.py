@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from keystile.authority.reconciling import is_undone
+from keystile.authority.reconciling import is_undone, is_unsaid
 from keystile.changes import EVERY_OWNER, EVERY_ROLE, Change, PollMark
 from keystile.errors import CannotTellError, EventsLostError, KeystileError
 
@@ -125,7 +125,7 @@ class Poller:
     async def _review_records(self, owner: Owner) -> None:
         for record in owner.records:
             floor = await self._cache.floor(record.key_id)
-            if record.revoked_at is not None and (floor is None or not floor.dead):
+            if is_unsaid(record, floor):
                 await self._stops.affirm(owner, record)  # it was revoked while the log was away
             elif floor is not None and is_undone(record, floor):
                 self._mender.reassert(floor, owner)

@@ -54,7 +54,7 @@ class Reconciler:
 
     async def _review(self, owner: Owner, record: KeyRecord) -> Reconciled:
         floor = await self.floors.floor(record.key_id)
-        if record.revoked_at is not None and (floor is None or not floor.dead):
+        if is_unsaid(record, floor):
             await self.stops.affirm(owner, record)
             return Reconciled(said=(record.key_id,))
         if floor is None or not is_undone(record, floor):
@@ -66,6 +66,11 @@ class Reconciler:
             AuditEvent(event="change_undone", outcome="refused", key_id=record.key_id, owner=owner.username)
         )
         return Reconciled(undone=(record.key_id,))
+
+
+def is_unsaid(record: KeyRecord, floor: Floor | None) -> bool:
+    """Tell whether the record is revoked, and no floor says so."""
+    return record.revoked_at is not None and (floor is None or not floor.dead)
 
 
 def is_undone(record: KeyRecord, floor: Floor) -> bool:

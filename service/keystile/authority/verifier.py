@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from keystile.authority.auditing import AUDITED_EVERY
 from keystile.authority.counts import Source
+from keystile.authority.reconciling import is_unsaid
 from keystile.errors import (
     CannotTellError,
     KeyRefusedError,
@@ -192,7 +193,7 @@ class Verifier:
         record's own generation; an earlier secret sees a lower one.
         """
         if record.revoked_at is not None:
-            if (floor is None or not floor.dead) and not self.memory.is_dead(record.key_id):
+            if is_unsaid(record, floor) and not self.memory.is_dead(record.key_id):
                 self.mender.affirm(owner, record)  # it was revoked while the log was away: it must hear of it
             return
         if floor is not None and (stored_gen < floor.gen or floor.dead):

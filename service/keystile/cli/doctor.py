@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from keystile.adapters.journal import FileJournal
 from keystile.adapters.keycloak.client import KeycloakClient
-from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.adapters.keycloak.diagnosis import diagnose as diagnose_keycloak
 from keystile.adapters.keycloak.grant_diagnosis import diagnose_grant
 from keystile.adapters.redis.durability import check_durability
@@ -23,6 +22,7 @@ from keystile.cli.running import settings_for_command
 from keystile.cli.serving_findings import findings as serving_findings
 from keystile.cli.signing_findings import findings as signing_findings
 from keystile.errors import ConfigurationError, KeystileError
+from keystile.findings import Finding
 from keystile.settings import Store
 from keystile.wiring import keycloak_access, load_peppers, open_deployment, open_signer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keystile.adapters.keycloak.diagnosis import Finding
+from keystile.findings import Finding
 
 if TYPE_CHECKING:
     from keystile.gates import Gate

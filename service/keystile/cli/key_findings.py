@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.assembly import now
 from keystile.authority.key_survey import KeySurvey
 from keystile.authority.pepper_use import PepperUse
 from keystile.cli.owners import every_owner
 from keystile.cli.peppers import findings as pepper_findings
 from keystile.errors import KeystileError
+from keystile.findings import Finding
 from keystile.wiring import load_peppers
 
 if TYPE_CHECKING:

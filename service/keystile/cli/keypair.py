@@ -23,7 +23,7 @@ def pairs() -> None:
 def new(
     private_key: Annotated[Path, typer.Option(help="Where to write the private key: a file that is not there yet.")],
     algorithm: Annotated[KeyAlgorithm, typer.Option(help="For Ed25519, P-256 or RSA.")] = KeyAlgorithm.EDDSA,
-    json: AsJson = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,
 ) -> None:
     """Make a key pair: the private key into a file of yours (0600), the public one printed as a JWK."""
     public = make_pair(private_key, algorithm)

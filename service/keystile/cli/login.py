@@ -25,7 +25,7 @@ def login(
     url: Annotated[str | None, typer.Option(help="The server's issuer. Default: KEYSTILE_ISSUER.")] = None,
     resource: Annotated[str, typer.Option(help="The audience of the JWT.")] = "",
     scope: Annotated[str, typer.Option(help="Scopes, separated by spaces.")] = "",
-    json: AsJson = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,
 ) -> None:
     """Sign in with a registered key and print a JWT. The private key is read here and sent nowhere."""
     private = load_private(private_key)

@@ -67,7 +67,7 @@ def demo() -> None:
 def exchange(
     resource: Annotated[str | None, typer.Option(help="The audience of the JWT.")] = None,
     scope: Annotated[str | None, typer.Option(help="Scopes, separated by spaces.")] = None,
-    json: AsJson = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,
 ) -> None:
     """Exchange the API key on standard input (or in KEYSTILE_API_KEY) for a JWT and print it."""
     presented = presented_key()
@@ -100,8 +100,8 @@ def prepare() -> None:
     "and KEYCLOAK_ADMIN_PASSWORD."
 )
 def setup(
-    create_realm: Annotated[bool, typer.Option("--create-realm", help="Create the realm if it is not there.")] = False,  # noqa: FBT002
-    json: AsJson = False,  # noqa: FBT002
+    create_realm: Annotated[bool, typer.Option("--create-realm", help="Create the realm if it is not there.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Declare attributes, make clients, roles, events and the canary; a second run changes nothing."""
     from keystile.cli.keycloak import set_up_realm
@@ -121,7 +121,7 @@ def new(pepper_id: Annotated[str, typer.Argument(help="Its id, of [a-z0-9-]{1,16
 
 
 @peppers.command("list", epilog="Example: keystile peppers list --json")
-def list_peppers(json: AsJson = False) -> None:  # noqa: FBT002
+def list_peppers(json: AsJson = False) -> None:
     """Count the live keys that need each pepper, and say which can be removed."""
     import asyncio
 
@@ -132,12 +132,12 @@ def list_peppers(json: AsJson = False) -> None:  # noqa: FBT002
 
 @app.command(epilog="Example: keystile doctor --reconcile --json")
 def doctor(
-    reconcile: Annotated[  # noqa: FBT002
+    reconcile: Annotated[
         bool,
         typer.Option("--reconcile", help="Put right what a restored backup of Keycloak undid: deaths and suspensions."),
     ] = False,
-    count: Annotated[bool, typer.Option(help="Look at every owner, to tell what their keys need.")] = True,  # noqa: FBT002
-    json: AsJson = False,  # noqa: FBT002
+    count: Annotated[bool, typer.Option(help="Look at every owner, to tell what their keys need.")] = True,
+    json: AsJson = False,
 ) -> None:
     """Say what is wrong with this deployment, and how to mend it.
 

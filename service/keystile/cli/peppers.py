@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.assembly import now
 from keystile.authority.pepper_use import PepperUse
 from keystile.cli.output import print_json, print_line, print_table
 from keystile.cli.owners import every_owner
+from keystile.findings import Finding
 from keystile.keys import Stamps
 from keystile.wiring import load_peppers, open_deployment
 

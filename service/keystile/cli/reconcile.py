@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.authority.reconciling import Reconciled
 from keystile.cli.owners import every_owner
 from keystile.errors import CannotTellError, KeystileError
+from keystile.findings import Finding
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment

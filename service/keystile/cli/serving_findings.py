@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.cli.fetching import fetch_json
 from keystile.errors import CannotTellError
+from keystile.findings import Finding
 from keystile.http.metadata import metadata_paths
 
 if TYPE_CHECKING:

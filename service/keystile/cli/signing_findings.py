@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING
 
-from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.errors import KeystileError
+from keystile.findings import Finding
 from keystile.signing_keys import KeyState
 
 if TYPE_CHECKING:

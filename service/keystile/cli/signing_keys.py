@@ -23,7 +23,7 @@ app = typer.Typer(help="Keys that sign our JWTs.", no_args_is_help=True, rich_ma
 
 
 @app.command("list", epilog="Example: keystile signing-keys list --json")
-def list_keys(json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
+def list_keys(json: AsJson = False) -> None:
     """Show each signing key, its state, and the running processes that have loaded it."""
 
     async def work(deployment: Deployment) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def list_keys(json: AsJson = False) -> None:  # noqa: FBT002 - typer's flags
 
 
 @app.command(epilog="Example: keystile signing-keys rotate")
-def rotate(json: AsJson = False) -> None:  # noqa: FBT002
+def rotate(json: AsJson = False) -> None:
     """Make the next signing key, and delete those whose last JWT is dead.
 
     Every running process shows the new key within a second, and signs with it once all have shown it for
@@ -59,7 +59,7 @@ def rotate(json: AsJson = False) -> None:  # noqa: FBT002
 
 
 @app.command(epilog="Example: keystile signing-keys purge")
-def purge(json: AsJson = False) -> None:  # noqa: FBT002
+def purge(json: AsJson = False) -> None:
     """Delete the signing keys whose last JWT is dead; `rotate` does it too."""
 
     async def work(deployment: Deployment) -> tuple[PublishedKey, ...]:

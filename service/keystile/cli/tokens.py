@@ -35,7 +35,7 @@ def token(
     scope: Scopes = None,
     url: Issuer = None,
     key_file: KeyFile = None,
-    json: AsJson = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,
 ) -> None:
     """Exchange an API key at the server for a JWT and print it."""
     got = _exchange(resource, scope, url, key_file)

@@ -73,13 +73,10 @@ class Exchange:
         answer = post(self.url, within=end - asked_at, headers=headers, form=form)
         if answer.status != 200:  # noqa: PLR2004 - HTTP's
             raise refusal(self.url, answer, key)
-        document = answer.document or {}
-        text, life = document.get("access_token"), document.get("expires_in")
-        if not (
-            isinstance(text, str) and _TOKEN.fullmatch(text) and isinstance(life, int) and 0 < life <= _LONGEST_LIFE
-        ):
+        token = _token_in(answer.document or {}, asked_at)
+        if token is None:
             raise ExchangeRefusedError(f"{self.url} answers no token: is {self.issuer} the issuer?", status=200)
-        return Token(text, asked_at + life * _USED_FOR, document)
+        return token
 
 
 def make_exchange(issuer: str, key: KeySource, resource: str, scope: str | Iterable[str], patience: float) -> Exchange:

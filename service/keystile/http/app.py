@@ -11,19 +11,19 @@ from werkzeug.exceptions import HTTPException
 from keystile.errors import KeystileError
 from keystile.http.api.problems import problem
 from keystile.http.api.routes import add_api
-from keystile.http.asgi import Answer, json_answer
+from keystile.http.asgi import MAX_BODY, Answer, json_answer
 from keystile.http.auth import add_auth
 from keystile.http.credentials import credential_of
-from keystile.http.doors import answer_to, limits_of
+from keystile.http.doors import BROKEN, answer_to, limits_of
 from keystile.http.metadata import metadata, metadata_paths
 from keystile.http.metrics.exposition import exposition
+from keystile.http.verify_door import REFUSED
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
     from keystile.http.front import Doors
     from keystile.http.metrics.workers import Workers
 
-_REFUSED = json_answer(401, {"error": "invalid_token"}, (b"www-authenticate", b'Bearer error="invalid_token"'))
 _OPEN_TO_ALL = {"Access-Control-Allow-Origin": "*"}
 _WORDS = {404: "not_found", 405: "method_not_allowed", 413: "invalid_request"}
 
@@ -31,7 +31,7 @@ _WORDS = {404: "not_found", 405: "method_not_allowed", 413: "invalid_request"}
 def create_app(deployment: Deployment, doors: Doors, workers: Workers) -> Quart:
     """Return the application for one opened deployment."""
     app = Quart(__name__, static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = 16_384
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     path = deployment.settings.issuer_path
     settings = deployment.settings
     described = metadata(settings.issuer, doors.token.grants, settings.catalogue, settings.jwks_uri)
@@ -79,12 +79,12 @@ async def validate() -> Response:
     try:
         credential = credential_of(request.scope)  # type: ignore[arg-type]  # hypercorn's type of the same thing
         if credential is None:
-            return _send(_REFUSED)
+            return _send(REFUSED)
         context = doors.contexts.of(request.scope, "validate", client_id=credential.client_id)  # type: ignore[arg-type]
         verdict = await deployment.verifier.verify(credential.text, context)
         minted = await deployment.exchange.mint(verdict, context)
     except KeystileError as error:
-        return _send(answer_to(error, _REFUSED))
+        return _send(answer_to(error, REFUSED))
     return _send(
         json_answer(
             200,
@@ -132,7 +132,7 @@ async def broken(error: Exception) -> Response:
     doors: Doors = current_app.extensions["doors"]
     request_id = doors.contexts.request_id(request.scope)  # type: ignore[arg-type]  # hypercorn's type of the same thing
     current_app.logger.error("unexpected error in request %s", request_id, exc_info=error)
-    return _send(problem(500) if _is_api() else json_answer(500, {"error": "server_error"}))
+    return _send(problem(500) if _is_api() else BROKEN)
 
 
 def _is_api() -> bool:

@@ -16,7 +16,7 @@ from keystile.http.api.public_keys import Algorithm, add_public_keys
 from keystile.http.api.reading import Credentials, FieldsError, read_json
 from keystile.http.asgi import json_answer
 from keystile.http.doors import answer_to, limits_of
-from keystile.public_keys import PublicKey, decode, lookup_of, parse_public_key
+from keystile.public_keys import MAX_SIGNATURE_TEXT, PublicKey, decode, lookup_of, parse_public_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _DOOR = "auth"
 _REFUSED = json_answer(401, {"error": "invalid_client"})
 _TAKEN = json_answer(409, {"error": "invalid_request", "error_description": "somebody has this handle already"})
-_MAX_SIGNATURE = 700  # characters: 512 bytes of RSA
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -57,7 +56,7 @@ class Signed(Asked):
     """An answer to a challenge: *signature* in base64url."""
 
     nonce: Annotated[str, StringConstraints(min_length=1, max_length=100)]
-    signature: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_SIGNATURE)]
+    signature: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SIGNATURE_TEXT)]
 
     def answered(self) -> Answered:
         """Return the answer, or raise a `RequestError`."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from keystile.policy import Rules
     from keystile.verdicts import Verdict
 
+BROKEN = json_answer(500, {"error": "server_error"})
 BAD_TARGET = json_answer(400, {"error": "invalid_target", "error_description": "the key may not ask for this audience"})
 BAD_SCOPE = json_answer(400, {"error": "invalid_scope", "error_description": "the key does not hold this scope"})
 TOO_LARGE = json_answer(

@@ -14,7 +14,7 @@ from keystile.http.addresses import ClientAddresses
 from keystile.http.app import create_app
 from keystile.http.asgi import json_answer
 from keystile.http.assertions import ClientProof
-from keystile.http.doors import Contexts
+from keystile.http.doors import BROKEN, Contexts
 from keystile.http.forwarding import Forwarding
 from keystile.http.gates import make_gates
 from keystile.http.introspect_door import IntrospectDoor
@@ -43,7 +43,6 @@ _log = logging.getLogger(__name__)
 _PARENT_IS_LATE = 0.5  # seconds
 DRAIN = signal.SIGUSR1  # from the parent process to its workers: the end is near
 _NO_PATH = json_answer(400, {"error": "invalid_request"})
-_BROKEN = json_answer(500, {"error": "server_error"})
 _DRAINING = json_answer(503, {"status": "draining"}, (b"retry-after", b"1"))
 
 
@@ -131,7 +130,7 @@ class Front:
         except Exception:  # noqa: BLE001 - the last handler: a fault of ours is logged and told to nobody
             request_id = doors.contexts.request_id(scope)
             _log.exception("unexpected error at %s in request %s", without_credentials(path), request_id)
-            await _BROKEN.send(send)
+            await BROKEN.send(send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

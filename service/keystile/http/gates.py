@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cachetools import FIFOCache
 
 from keystile.http.asgi import json_answer
+from keystile.http.doors import BROKEN
 from keystile.http.gate_door import MOST_PREPARED, gate_door
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _UNKNOWN = json_answer(404, {"error": "not_found"})
 _TWO_READINGS = json_answer(
     403, {"error": "invalid_request", "error_description": "the path has two readings"}, (TRUE_STATUS, b"400")
 )
-_BROKEN = json_answer(500, {"error": "server_error"})
 # A server in front that tidies paths would see another gate, or another endpoint, than we do. The refusal is a 403: the
 # one that no gateway takes for an error of ours.
 _DOUBTFUL = re.compile(rb"%2f|%5c|\\|/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
@@ -84,7 +84,7 @@ def nginx_gate(verify: Door) -> Door:
             await verify(scope, receive, told)
         except Exception:  # noqa: BLE001 - as in the front: logged, and told to nobody
             _log.exception("unexpected error at a gate for nginx")
-            await _BROKEN.send(told)
+            await BROKEN.send(told)
 
     return gate
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keycloak import KeycloakError
-
 from keystile.adapters.keycloak import wanted as want
 from keystile.adapters.keycloak.clients import service_account
+from keystile.adapters.keycloak.failures import or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from keycloak import KeycloakAdmin
 
-_NOT_FOUND = 404
 _WHAT_A_MARK_IS = "Shows Keystile who holds the client role of that name, and comes with it: give that one, never this."
 _MAPPER = {
     "name": "audience keystile",
@@ -57,7 +55,7 @@ async def ensure_marks(keycloak: KeycloakAdmin, marked: Iterable[str], reader_id
     lines = []
     for (client, role), mark in want.marks(marked).items():
         uuid = await keycloak.a_get_client_id(client)
-        if uuid is None or await _client_role(keycloak, uuid, role) is None:
+        if uuid is None or await or_none(keycloak.a_get_client_role(uuid, role)) is None:
             lines.append(f"WARNING, not changed: there is no role {role} of a client {client}, and a scope needs it")
         else:
             lines += await _ensure_mark(keycloak, uuid, role, mark)
@@ -105,12 +103,3 @@ async def _find_realm_role(keycloak: KeycloakAdmin, name: str) -> dict[str, Any]
     # Searched for, not named in a path: a client's name may be a URL.
     known = await keycloak.a_get_realm_roles(search_text=name)
     return next((role for role in known if role["name"] == name), None)
-
-
-async def _client_role(keycloak: KeycloakAdmin, client_uuid: str, role: str) -> dict[str, Any] | None:
-    try:
-        return await keycloak.a_get_client_role(client_uuid, role)
-    except KeycloakError as error:
-        if error.response_code != _NOT_FOUND:
-            raise
-        return None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keycloak import KeycloakError
-
+from keystile.adapters.keycloak.failures import or_none
 from keystile.adapters.keycloak.wanted import MANAGEMENT
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ _NO_LOGIN = {
     "implicitFlowEnabled": False,
     "directAccessGrantsEnabled": False,
 }
-_NOT_FOUND = 404
 
 
 async def ensure_service_client(
@@ -49,11 +47,7 @@ async def ensure_api_client(keycloak: KeycloakAdmin, name: str, roles: Mapping[s
     lines = await _ensure_client(keycloak, name, _NO_LOGIN | {"serviceAccountsEnabled": False})
     client_uuid = await _uuid(keycloak, name)
     for role, description in roles.items():
-        try:
-            await keycloak.a_get_client_role(client_uuid, role)
-        except KeycloakError as error:
-            if error.response_code != _NOT_FOUND:
-                raise
+        if await or_none(keycloak.a_get_client_role(client_uuid, role)) is None:
             await keycloak.a_create_client_role(client_uuid, {"name": role, "description": description})
             lines.append(f"created role {role} of client {name}")
     return lines

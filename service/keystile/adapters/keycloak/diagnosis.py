@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keystile.adapters.keycloak import wanted as want
 from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, OURS, attributes_of, padded
 from keystile.adapters.keycloak.events import events_are_kept
 from keystile.errors import CannotTellError
+from keystile.findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 
 _SETUP = "run 'keystile keycloak setup'"
 _MOST_SKEW = 5.0  # seconds; what the realm is set up to let assertions be off
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: whether it is as it must be, what it is, and (if not) how to mend it."""
-
-    ok: bool
-    what: str
-    fix: str = ""
 
 
 async def diagnose(

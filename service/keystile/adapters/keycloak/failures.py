@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx
 from keycloak import KeycloakConnectionError, KeycloakError
@@ -10,6 +11,10 @@ from keycloak.exceptions import KeycloakPostError, KeycloakPutError
 
 from keystile.errors import CannotTellError, ChangeRefusedError, KeystileError, OwnerUnknownError
 
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+_T = TypeVar("_T")
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 400, 401, 403, 404, 409
 _NOT_ITS_WORD = "unknown_error"  # 400 too, while its database is gone
 _REASONS = ("errorMessage", "error_description", "error")
@@ -53,6 +58,16 @@ def meaning_of(error: KeycloakError, client_id: str, needs: str) -> KeystileErro
     if _is_no_to_a_change(error):
         return ChangeRefusedError(f"Keycloak refuses the change: {own_words(error)}")
     return CannotTellError(f"Keycloak answered {code}")
+
+
+async def or_none(asked: Awaitable[_T]) -> _T | None:
+    """Return what was *asked* for, None where Keycloak has no such thing."""
+    try:
+        return await asked
+    except KeycloakError as error:
+        if error.response_code != _NOT_FOUND:
+            raise
+        return None
 
 
 def _is_no_such_user(error: KeycloakError) -> bool:

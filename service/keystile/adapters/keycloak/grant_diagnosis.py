@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keystile.adapters.keycloak.diagnosis import Finding
 from keystile.errors import CannotTellError, KeyRefusedError
+from keystile.findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from keycloak import KeycloakError
-
+from keystile.adapters.keycloak.failures import or_none
 from keystile.adapters.keycloak.wanted import IDENTITY_PROVIDER
 from keystile.realm_scopes import BUILT_IN, audience_scope
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
     from keystile.adapters.keycloak.wanted import WantedGrant
 
-_NOT_FOUND = 404
 _KEPT = frozenset({"basic", "service_account"})  # the first gives `sub`; the second nothing where a user is
 _GRANT = "oauth2.jwt.authorization.grant"
 _NOT_IN_SCOPE = {"include.in.token.scope": "false", "display.on.consent.screen": "false"}
@@ -49,11 +47,8 @@ async def _ensure_provider(keycloak: KeycloakAdmin, grant: WantedGrant) -> list[
         "jwtAuthorizationGrantAssertionSignatureAlg": "ES256",
         "jwtAuthorizationGrantAllowedClockSkew": "5",
     }
-    try:
-        found: dict[str, Any] = await keycloak.a_get_idp(IDENTITY_PROVIDER)
-    except KeycloakError as error:
-        if error.response_code != _NOT_FOUND:
-            raise
+    found: dict[str, Any] | None = await or_none(keycloak.a_get_idp(IDENTITY_PROVIDER))
+    if found is None:
         await keycloak.a_create_idp(wanted | {"config": config})
         return [f"created identity provider {IDENTITY_PROVIDER}, for assertions of {grant.issuer}"]
     if found.get("providerId") != wanted["providerId"]:

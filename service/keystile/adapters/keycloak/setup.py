@@ -12,7 +12,7 @@ from keystile.adapters.keycloak.api_access import ensure_api_scope, ensure_marks
 from keystile.adapters.keycloak.attributes import CANARY, LOOKUPS, OURS, attributes_of, padded, put_body
 from keystile.adapters.keycloak.clients import ensure_api_client, ensure_service_client, service_account
 from keystile.adapters.keycloak.events import USER_EVENTS, events_are_kept
-from keystile.adapters.keycloak.failures import own_words
+from keystile.adapters.keycloak.failures import or_none, own_words
 from keystile.adapters.keycloak.grant_setup import ensure_grant
 from keystile.errors import ConfigurationError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from keystile.adapters.keycloak.wanted import WantedRealm
 
 _TIMEOUT = 15  # seconds; set-up is patient
-_NOT_FOUND = 404
 _EXPIRATION = "adminEventsExpiration"
 
 
@@ -71,16 +70,12 @@ async def open_admin(access: AdminAccess, realm: str) -> AsyncIterator[KeycloakA
 
 
 async def _ensure_realm(keycloak: KeycloakAdmin, wanted: WantedRealm) -> list[str]:
-    try:
-        await keycloak.a_get_realm(wanted.realm)
-    except KeycloakError as error:
-        if error.response_code != _NOT_FOUND:
-            raise
-        if not wanted.create_realm:
-            raise ConfigurationError(f"Keycloak has no realm {wanted.realm!r}") from error
-        await keycloak.a_create_realm({"realm": wanted.realm, "enabled": True})
-        return [f"created realm {wanted.realm}"]
-    return []
+    if await or_none(keycloak.a_get_realm(wanted.realm)) is not None:
+        return []
+    if not wanted.create_realm:
+        raise ConfigurationError(f"Keycloak has no realm {wanted.realm!r}")
+    await keycloak.a_create_realm({"realm": wanted.realm, "enabled": True})
+    return [f"created realm {wanted.realm}"]
 
 
 async def _ensure_profile(keycloak: KeycloakAdmin, *, older_keys: bool) -> list[str]:

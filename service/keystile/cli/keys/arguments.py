@@ -31,6 +31,9 @@ def check_key_id(text: str) -> str:
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's public id.", callback=check_key_id)]
+OwnerName = Annotated[str, typer.Option(help="Username of the user or service account the key acts for.")]
+KeyName = Annotated[str, typer.Option(help="A name for people.")]
+Expires = Annotated[str | None, typer.Option(help="90d, 1y, never, or a date. Default: the deployment's.")]
 
 
 def read_span(text: str, option: str) -> timedelta:

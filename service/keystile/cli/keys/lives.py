@@ -8,7 +8,7 @@ import typer
 
 from keystile.assembly import now
 from keystile.authority.alterations import Wanted
-from keystile.cli.keys.arguments import AsJson, KeyId, Yes, app, read_span
+from keystile.cli.keys.arguments import AsJson, Expires, KeyId, KeyName, OwnerName, Yes, app, read_span
 from keystile.cli.keys.options import Sent, cleared, with_policy
 from keystile.cli.keys.requests import key_request
 from keystile.cli.output import confirm, print_json, print_key, print_line, print_stopped
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: keystile keys issue --owner alice --name laptop --scope read --expires 90d --level user")
 @with_policy
 def issue(
-    owner: Annotated[str, typer.Option(help="Username of the user or service account the key acts for.")],
-    name: Annotated[str, typer.Option(help="A label for people.")],
-    expires: Annotated[str | None, typer.Option(help="90d, 1y, never, or a date. Default: the deployment's.")] = None,
-    test: Annotated[bool, typer.Option("--test", help="Issue a test key.")] = False,  # noqa: FBT002 - typer's flags
-    json: AsJson = False,  # noqa: FBT002
+    owner: OwnerName,
+    name: KeyName,
+    expires: Expires = None,
+    test: Annotated[bool, typer.Option("--test", help="Issue a test key.")] = False,
+    json: AsJson = False,
     policy: Sent = {},  # noqa: B006 - never the default: `with_policy` sets it
 ) -> None:
     """Issue a key and print it. It is shown this once and kept nowhere."""
@@ -54,12 +54,12 @@ def issue(
 @with_policy
 def change(
     key_id: KeyId,
-    name: Annotated[str | None, typer.Option(help="Another label.")] = None,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
     expires: Annotated[str | None, typer.Option(help="90d, 1y, never, or a date.")] = None,
     clear: Annotated[
         list[str] | None, typer.Option(metavar="FIELD", help="A field to take away, as `keys show` names it; repeat.")
     ] = None,
-    json: AsJson = False,  # noqa: FBT002
+    json: AsJson = False,
     policy: Sent = {},  # noqa: B006
 ) -> None:
     """Change a key's name, expiry or policy. What becomes narrower bites within a second, for its JWTs too."""
@@ -80,7 +80,7 @@ def change(
 
 
 @app.command(epilog="Example: keystile keys suspend k3v9x0q2m7ab --yes")
-def suspend(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:  # noqa: FBT002
+def suspend(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:
     """Refuse a key, and every JWT made from it, within a second, until it is resumed."""
     if not yes:
         confirm(f"Suspend {key_id}?")
@@ -89,7 +89,7 @@ def suspend(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:  # n
 
 
 @app.command(epilog="Example: keystile keys resume k3v9x0q2m7ab")
-def resume(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:  # noqa: ARG001, FBT002 - nobody is asked
+def resume(key_id: KeyId, yes: Yes = False, json: AsJson = False) -> None:  # noqa: ARG001 - nobody is asked
     """Accept a suspended key again; JWTs from before stay dead."""
     held = with_deployment(lambda deployment: deployment.alterations.resume(key_id, by=operator()))
     if json:
@@ -104,8 +104,8 @@ def rotate(
     grace: Annotated[
         str, typer.Option(help="How long the old secret still works: 0, 90s, 12h, 7d, at most 30d.")
     ] = "7d",
-    yes: Yes = False,  # noqa: FBT002
-    json: AsJson = False,  # noqa: FBT002
+    yes: Yes = False,
+    json: AsJson = False,
 ) -> None:
     """Give a key a new secret under the same id, and print it. It is shown this once and kept nowhere.
 

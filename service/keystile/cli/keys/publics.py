@@ -9,7 +9,7 @@ import typer
 
 from keystile.assembly import now
 from keystile.cli.keypairs import read_text
-from keystile.cli.keys.arguments import AsJson, app
+from keystile.cli.keys.arguments import AsJson, Expires, KeyName, OwnerName, app
 from keystile.cli.keys.options import Sent, with_policy
 from keystile.cli.keys.requests import key_request
 from keystile.cli.output import print_json, print_key, print_line
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: keystile keys register --owner alice --name laptop --public-key laptop.jwk --scope read")
 @with_policy
 def register(
-    owner: Annotated[str, typer.Option(help="Username of the user or service account the key acts for.")],
-    name: Annotated[str, typer.Option(help="A label for people.")],
+    owner: OwnerName,
+    name: KeyName,
     public_key: Annotated[Path, typer.Option(help="A file with the public key: Ed25519, P-256 or RSA; JWK or PEM.")],
-    expires: Annotated[str | None, typer.Option(help="90d, 1y, never, or a date. Default: the deployment's.")] = None,
-    test: Annotated[bool, typer.Option("--test", help="Register a test key.")] = False,  # noqa: FBT002 - typer's flags
-    json: AsJson = False,  # noqa: FBT002
+    expires: Expires = None,
+    test: Annotated[bool, typer.Option("--test", help="Register a test key.")] = False,
+    json: AsJson = False,
     policy: Sent = {},  # noqa: B006 - never the default: `with_policy` sets it
 ) -> None:
     """Register a public key: its holder signs, by private_key_jwt or `keystile login`, and no secret is kept."""

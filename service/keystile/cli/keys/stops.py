@@ -9,9 +9,9 @@ import typer
 
 from keystile.assembly import now
 from keystile.authority.purging import Purged
-from keystile.authority.walking import owner_pages
 from keystile.cli.keys.arguments import AsJson, KeyId, Yes, app, read_moment, read_span
 from keystile.cli.output import confirm, print_json, print_keys, print_line, print_stopped, stopped_document
+from keystile.cli.owners import every_owner
 from keystile.cli.progress import progress
 from keystile.cli.running import operator, with_deployment
 from keystile.documents import key_document
@@ -49,9 +49,9 @@ class _Revoked:
 def revoke(
     key_id: KeyId,
     reason: Reason = RevocationReason.UNSPECIFIED,
-    cascade: Annotated[bool, typer.Option("--cascade", help="Revoke all that it issued, too.")] = False,  # noqa: FBT002 - typer's flags
-    yes: Yes = False,  # noqa: FBT002
-    json: AsJson = False,  # noqa: FBT002
+    cascade: Annotated[bool, typer.Option("--cascade", help="Revoke all that it issued, too.")] = False,
+    yes: Yes = False,
+    json: AsJson = False,
 ) -> None:
     """Revoke a key for ever, and every JWT made from it, within a second.
 
@@ -82,8 +82,8 @@ def revoke_all(
     issued_before: Annotated[str | None, typer.Option(help="Only keys issued before that date or moment.")] = None,
     issued_by: Annotated[str | None, typer.Option(help="Only keys issued by that actor, as `keys show` tells.")] = None,
     reason: Reason = RevocationReason.UNSPECIFIED,
-    yes: Yes = False,  # noqa: FBT002
-    json: AsJson = False,  # noqa: FBT002
+    yes: Yes = False,
+    json: AsJson = False,
 ) -> None:
     """Revoke every live key that fits all that is named; without any, every key there is."""
     before = None if issued_before is None else read_moment(issued_before, "--issued-before")
@@ -110,8 +110,8 @@ def revoke_all(
 @app.command(epilog="Example: keystile keys purge --older-than 30d --yes")
 def purge(
     older_than: Annotated[str, typer.Option(help="Keys that expired so long ago shrink to tombstones.")] = "30d",
-    yes: Yes = False,  # noqa: FBT002
-    json: AsJson = False,  # noqa: FBT002
+    yes: Yes = False,
+    json: AsJson = False,
 ) -> None:
     """Shrink keys that expired long ago, and drop the dead beyond the last ten of each owner; `serve` does so, too."""
     age = read_span(older_than, "--older-than")
@@ -119,11 +119,8 @@ def purge(
     async def work(deployment: Deployment) -> Purged:
         purger = deployment.purger
         found: list[Owner] = []
-        with progress("looking at owners", None, quiet=json) as told:
-            async for page in owner_pages(deployment.directory):
-                for owner in page:
-                    found += [owner] if purger.due(owner, age) else []
-                    told()
+        async for owner in every_owner(deployment, quiet=json):
+            found += [owner] if purger.due(owner, age) else []
         due = sum(len(purger.due(owner, age)) for owner in found)
         if due and not yes:
             confirm(f"Purge {_count(due, 'record')} of {_count(len(found), 'owner')}?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +11,7 @@ from keystile.cli.keys.arguments import AsJson, KeyId, app
 from keystile.cli.output import print_events, print_json, print_key, print_keys, print_usage
 from keystile.cli.running import with_deployment
 from keystile.documents import key_document, status_of
+from keystile.records import Status  # noqa: TC001 - typer reads it
 
 if TYPE_CHECKING:
     from keystile.assembly import Deployment
@@ -20,22 +20,13 @@ if TYPE_CHECKING:
     from keystile.usage import KeyUsage
 
 
-class ShownStatus(StrEnum):
-    """What a key is shown as."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-
-
 @app.command("list", epilog="Example: keystile keys list --owner alice --status active")
 def list_keys(
     owner: Annotated[str | None, typer.Option(help="Only the keys of that username.")] = None,
-    status: Annotated[ShownStatus | None, typer.Option(help="Only keys of that status.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only keys of that status.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only keys of that tenant.")] = None,
     name: Annotated[str | None, typer.Option(help="Only keys of that name.")] = None,
-    json: AsJson = False,  # noqa: FBT002 - typer's flags
+    json: AsJson = False,
 ) -> None:
     """List keys."""
 
@@ -60,7 +51,7 @@ def list_keys(
 
 
 @app.command(epilog="Example: keystile keys show k3v9x0q2m7ab")
-def show(key_id: KeyId, json: AsJson = False) -> None:  # noqa: FBT002
+def show(key_id: KeyId, json: AsJson = False) -> None:
     """Show one key."""
     document = key_document(*with_deployment(lambda deployment: deployment.lifecycle.show(key_id)), now())
     (print_json if json else print_key)(document)
@@ -70,7 +61,7 @@ def show(key_id: KeyId, json: AsJson = False) -> None:  # noqa: FBT002
 def usage(
     key_id: KeyId,
     days: Annotated[int, typer.Option(min=1, max=400, help="How many days back.")] = 30,
-    json: AsJson = False,  # noqa: FBT002
+    json: AsJson = False,
 ) -> None:
     """Show how a key was used: by day, in all, and when last."""
 
@@ -90,7 +81,7 @@ def events(
     key_id: KeyId,
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many at most.")] = 50,
     before: Annotated[str, typer.Option(help="Go on where an earlier page ended: its next_cursor.")] = "",
-    json: AsJson = False,  # noqa: FBT002
+    json: AsJson = False,
 ) -> None:
     """Show what happened to a key lately, the newest first."""
 

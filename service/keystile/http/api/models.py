@@ -9,8 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
+from keystile.authority.alterations import MAX_GRACE
+from keystile.authority.lifecycle import MAX_NAME
 from keystile.claims import MAX_URI, SCOPE, URI, is_resource, is_scope, is_word
 from keystile.delegation import MAX_DEPTH, MAX_NAMED
+from keystile.network import MAX_ITEMS
 from keystile.records import RevocationReason  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic.json_schema import JsonSchemaValue
 
-_LIST = 50
+_LIST = 50  # of one list that only this bounds
 _MOST = 2**53 - 1
 _NO_CONTROLS = r"[^\x00-\x1f\x7f-\x9f]*"
 _EXPIRY = r"(never|[1-9][0-9]{0,3}[dy]|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]+(Z|[+-][0-9:]+)?)?)"
@@ -57,15 +60,15 @@ _Short = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Shorts = Annotated[list[_Short], Field(max_length=_LIST)]
 _Addresses = Annotated[
     list[Annotated[_Short, _Fits(re.compile(_ADDRESS).fullmatch, _ADDRESS, "an address or a CIDR")]],
-    Field(max_length=_LIST),
+    Field(max_length=MAX_ITEMS),
 ]
 _Origins = Annotated[
     list[Annotated[_Short, _Fits(re.compile(_ORIGIN).fullmatch, _ORIGIN, "a host name, like app.example.com")]],
-    Field(max_length=_LIST),
+    Field(max_length=MAX_ITEMS),
 ]
 _Endpoints = Annotated[
     list[Annotated[_Short, _Fits(re.compile(_ENDPOINT).fullmatch, _ENDPOINT, "methods and a path, like GET /v1/*")]],
-    Field(max_length=_LIST),
+    Field(max_length=MAX_ITEMS),
 ]
 _Scope = Annotated[
     str,
@@ -81,7 +84,7 @@ _Project = Annotated[str, StringConstraints(min_length=1, max_length=256), _WORD
 _Tenant = Annotated[str, StringConstraints(max_length=256), _WORD]
 _Actor = Annotated[str, StringConstraints(min_length=1, max_length=255), _WORD]
 _Level = Annotated[str, StringConstraints(max_length=64), _WORD]
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=100), _PRINTABLE]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME), _PRINTABLE]
 _Username = Annotated[str, StringConstraints(min_length=1, max_length=255), _PRINTABLE]
 _Expiry = Annotated[
     str,
@@ -206,7 +209,7 @@ class KeyChange(PolicyFields):
     )
 
 
-Seconds = Annotated[int, Field(ge=0, le=30 * 86_400, strict=True), BeforeValidator(_whole)]
+Seconds = Annotated[int, Field(ge=0, le=int(MAX_GRACE.total_seconds()), strict=True), BeforeValidator(_whole)]
 Span = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,7}[smhd]?$")]
 
 

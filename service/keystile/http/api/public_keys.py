@@ -19,7 +19,7 @@ from keystile.http.api.problems import problem_of
 from keystile.http.api.reading import Credentials
 from keystile.http.api.routes import view_of
 from keystile.http.asgi import json_answer
-from keystile.public_keys import PublicKey, decode, parse_public_key
+from keystile.public_keys import MAX_SIGNATURE_TEXT, PublicKey, decode, parse_public_key
 from keystile.rights import Action
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _PROOF = frozenset({"public_key", "alg", "nonce", "signature"})
 Algorithm = Annotated[Literal["EdDSA", "ES256", "PS256"], Field(validation_alias=AliasChoices("alg", "algorithm"))]
 """RFC 7518 and 8037 call it `alg`; the whole word is understood too."""
 
-_Encoded = Annotated[str, StringConstraints(min_length=1, max_length=700, pattern=r"^[A-Za-z0-9_-]+$")]
+_Encoded = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SIGNATURE_TEXT, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class NewPublicKey(NewKey):
