@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
-from gateways.echo import MARK
+from gateways.echo import EVENTS, MARK
 from stack.ports import LOOPBACK
 
 if TYPE_CHECKING:
@@ -59,6 +59,16 @@ class Client:
         received = self.echo.received[before:]
         assert len(received) == (1 if answer.header(MARK) else 0), (answer, received)
         return replace(answer, upstream=received[0] if received else None)
+
+    def read_events(self, *headers: tuple[str, str]) -> tuple[bytes, bytes]:
+        """Ask for the service's events; return what came before the service was told to go on, and the rest."""
+        self.echo.go_on.clear()
+        with closing(HTTPConnection(LOOPBACK, self.port, timeout=_PATIENCE)) as connection:
+            connection.request("GET", EVENTS, headers=dict(headers))
+            response = connection.getresponse()
+            first = response.read1()
+            self.echo.go_on.set()
+            return first, response.read()
 
     def status(self, target: str, *headers: tuple[str, str]) -> int:
         """Return the status alone, of one request of several at once."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MARK = "X-Echo"
 BROKEN = "/broken"  # the service hangs up on requests for this
+EVENTS, FIRST, SECOND = "/events", b"data: 1\n\n", b"data: 2\n\n"  # the second is sent when `go_on` is set
+_PATIENCE = 20.0  # seconds
 _LONGEST_LINE = 65_536
 
 
@@ -45,7 +47,8 @@ class Echo:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self._server = _Server((LOOPBACK, 0), _Handler)
-        self._server.received = self.received
+        self.go_on = threading.Event()
+        self._server.received, self._server.go_on = self.received, self.go_on
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
@@ -70,6 +73,7 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     received: list[Received]
+    go_on: threading.Event
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -89,7 +93,19 @@ class _Handler(socketserver.StreamRequestHandler):
             self.server.received.append(Received(method, target, headers, len(body), digest))
             if target.startswith(BROKEN):
                 return
-            self.wfile.write(f"HTTP/1.1 200 OK\r\n{MARK}: here\r\nContent-Length: 0\r\n\r\n".encode())
+            if target == EVENTS:
+                self._send_events(self.server.go_on)
+            else:
+                self._answer("Content-Length: 0")
+
+    def _answer(self, *headers: str) -> None:
+        self.wfile.write("\r\n".join(("HTTP/1.1 200 OK", f"{MARK}: here", *headers, "", "")).encode())
+
+    def _send_events(self, go_on: threading.Event) -> None:
+        self._answer("Content-Type: text/event-stream", "Transfer-Encoding: chunked")
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(FIRST), FIRST))
+        go_on.wait(_PATIENCE)
+        self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(SECOND), SECOND))
 
     def _line(self) -> str:
         return self.rfile.readline(_LONGEST_LINE).decode("latin-1").rstrip("\r\n")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from stack.errors import StackError
-from stack.packages import command_path
+from stack.packages import command_path, debian_file
 from stack.ports import free_port
 from stack.server import Server, answers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 CONFIGURATIONS = Path(__file__).parents[2] / "service/gateways"
 # The ports that the configurations name, so that they work as they are on one machine.
@@ -44,13 +44,13 @@ class Gateway(Server):
     def _configured(self) -> list[Path]:
         """Write the configuration with the ports filled in."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for name in self.files:
-            text = (CONFIGURATIONS / type(self).name / name).read_text(encoding="utf-8")
-            path = self.folder / name
-            path.write_text(re.sub(rf"\b({'|'.join(self._ports)})\b", lambda port: str(self._ports[port[0]]), text))
-            written.append(path)
-        return written
+        return [self._fill(name, self._ports) for name in self.files]
+
+    def _fill(self, name: str, ports: Mapping[str, int]) -> Path:
+        text = (CONFIGURATIONS / type(self).name / name).read_text(encoding="utf-8")
+        path = self.folder / name
+        path.write_text(re.sub(rf"\b({'|'.join(ports)})\b", lambda port: str(ports[port[0]]), text))
+        return path
 
     def _is_ready(self) -> bool:
         return answers(self.port)
@@ -78,17 +78,43 @@ class Nginx(Gateway):
 
     name: ClassVar[str] = "nginx"
     files: ClassVar[tuple[str, ...]] = ("keystile.conf",)
-    modules: ClassVar[tuple[str, ...]] = ()
 
     def _command(self) -> list[str]:
         nginx = command_path("nginx", "nginx")
-        (site,) = self._configured()
+        sites = "\n".join(f"    include {path.name};" for path in self._configured())
+        loaded = "\n".join(f"load_module {debian_file(*module)};" for module in self._modules())
         main = self.folder / "nginx.conf"
-        main.write_text(_NGINX.format(modules=self._loaded(), folder=self.folder, site=site.name))
+        main.write_text(_NGINX.format(modules=loaded, folder=self.folder, sites=sites))
         return [nginx, "-p", str(self.folder), "-e", "stderr", "-c", str(main)]
 
-    def _loaded(self) -> str:
-        return ""
+    def _modules(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+
+class CachingNginx(Nginx):
+    """Debian's nginx with a verdict cache between it and Keystile."""
+
+    @property
+    def cache(self) -> Path:
+        """Where it keeps verdicts."""
+        return self.folder / "verdicts"
+
+    def _more_ports(self) -> dict[str, int]:
+        return {"8402": free_port()}
+
+    def _configured(self) -> list[Path]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        site = self._fill("keystile.conf", self._ports | {KEYSTILE: self._ports["8402"]})
+        cache = self._fill("verdict-cache.conf", self._ports)
+        cache.write_text(cache.read_text().replace("/dev/shm/keystile-verdicts", str(self.cache)))  # noqa: S108 - read
+        return [site, cache]
+
+    def _modules(self) -> tuple[tuple[str, str], ...]:
+        folder = "/usr/lib/nginx/modules"
+        return (
+            (f"{folder}/ndk_http_module.so", "libnginx-mod-http-ndk"),
+            (f"{folder}/ngx_http_set_misc_module.so", "libnginx-mod-http-set-misc"),
+        )
 
 
 class Caddy(Gateway):
@@ -157,7 +183,8 @@ def _installed(command: str) -> str:
 
 # What Debian's own nginx.conf says around a file in conf.d, in a folder of the test's.
 _NGINX = """\
-{modules}user root root;
+{modules}
+user root root;
 daemon off;
 pid nginx.pid;
 error_log stderr;
@@ -169,6 +196,6 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-    include {site};
+{sites}
 }}
 """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateways.client import bearer
+from gateways.echo import FIRST, SECOND
 
 if TYPE_CHECKING:
     from gateways.scene import Place
@@ -93,6 +94,11 @@ def test_other_headers_arrive_unchanged(place: Place) -> None:
     assert received is not None
     for name, value in sent:
         assert received.values(name) == [value]
+
+
+def test_events_are_not_held_back(place: Place) -> None:
+    """A stream of events, as MCP servers send it, comes through event by event."""
+    assert place.client.read_events(bearer(place.keystile.key)) == (FIRST, SECOND)
 
 
 def test_nobody_reaches_keystile_through_the_gateway(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""Commands that Debian packages: found on PATH, installed when root, else named with what installs them."""
+"""What Debian packages: found where it belongs, installed when root, else named with the command that installs it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 
 from stack.errors import StackError
 
@@ -18,6 +19,16 @@ def command_path(command: str, package: str) -> str:
     path = shutil.which(command)
     if not path:
         raise StackError(f"{command} is missing: apt-get install {package}")
+    return path
+
+
+@cache
+def debian_file(path: str, package: str) -> str:
+    """Return *path*, a file that *package* brings; as root on Debian, install it first if it is missing."""
+    if not Path(path).exists() and os.geteuid() == 0 and shutil.which("apt-get"):
+        _install(package)
+    if not Path(path).exists():
+        raise StackError(f"{path} is missing: apt-get install {package}")
     return path
 
 
