@@ -60,6 +60,11 @@ class Client:
         assert len(received) == (1 if answer.header(MARK) else 0), (answer, received)
         return replace(answer, upstream=received[0] if received else None)
 
+    def on_one_connection(self, *requests: Headers) -> list[int]:
+        """Send GETs with such headers one after the other on one connection; return the statuses."""
+        with closing(HTTPConnection(LOOPBACK, self.port, timeout=_PATIENCE)) as connection:
+            return [_status(connection, headers) for headers in requests]
+
     def read_events(self, *headers: tuple[str, str]) -> tuple[bytes, bytes]:
         """Ask for the service's events; return what came before the service was told to go on, and the rest."""
         self.echo.go_on.clear()
@@ -110,3 +115,10 @@ def _length(body: bytes | list[bytes] | None) -> Headers:
     if body is None:
         return ()
     return (("Transfer-Encoding", "chunked"),) if isinstance(body, list) else (("Content-Length", str(len(body))),)
+
+
+def _status(connection: HTTPConnection, headers: Headers) -> int:
+    connection.request("GET", "/", headers=dict(headers))
+    response = connection.getresponse()
+    response.read()
+    return response.status

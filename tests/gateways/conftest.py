@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 GATEWAYS: tuple[type[Gateway], ...] = (Nginx, Caddy, Traefik, Envoy, HAProxy)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """Start everything; what a gateway lacks stops the tests with the command that installs it."""
     folder = tmp_path_factory.mktemp("gateways")

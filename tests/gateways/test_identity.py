@@ -69,6 +69,19 @@ def test_a_jwt_goes_on_unchanged(place: Place) -> None:
     assert identity(again) == identity(first)
 
 
+def test_a_large_jwt_arrives(place: Place) -> None:
+    """A key with as many scopes as a JWT may tell of gets through, and so does that JWT."""
+    key = place.keystile.having(scopes=[f"scope-{number:02}:{'x' * 24}" for number in range(50)])
+    for _ in range(2):
+        received = place.client.get("/", bearer(key)).upstream
+        assert received is not None
+        (authorization,) = received.values("authorization")
+        assert len(authorization) > 3_000
+        again = place.client.get("/", ("Authorization", authorization)).upstream
+        assert again is not None
+        assert identity(again) == identity(received)
+
+
 def test_forged_identity_headers_go_no_further(place: Place) -> None:
     """In any case, twice, or by another name that services read alike: a client's own identity headers are dropped."""
     key = place.keystile.key
@@ -123,3 +136,9 @@ def test_a_key_in_a_url_is_no_key(place: Place) -> None:
     logs = [path.read_text() for path in place.scene.folder.glob("*.log")]
     assert logs
     assert not any(key["api_key"] in text for text in logs)
+
+
+def test_each_request_of_a_connection_is_asked_about(place: Place) -> None:
+    """What was let through a moment ago on the same connection says nothing of the next request."""
+    good = (bearer(place.keystile.key),)
+    assert place.client.on_one_connection(good, (), good, (("X-Auth-Subject", "root"),), good) == [200, 401] * 2 + [200]

@@ -45,6 +45,10 @@ TRICKS = (
     "/admin%2fusers",
     "/admin%00/users",
     "/\\admin/users",
+    "/admin#/v1",
+    "/v1/models#/../../admin/users",
+    "http://service.example/admin/users",
+    "HTTP://service.example//admin/users",
 )
 
 

@@ -1,11 +1,9 @@
-"""After all that clients sent: no key stands anywhere behind a gateway, nor in any log."""
+"""After all that clients sent (the file is the last of its folder): no key behind a gateway, nor in any log."""
 
 from __future__ import annotations
 
 import base64
 from typing import TYPE_CHECKING
-
-import pytest
 
 from gateways.client import bearer, ways_to_present
 from gateways.echo import BROKEN
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 _PATIENCE = 30.0  # seconds until a log is written
 
 
-@pytest.mark.last
 def test_no_key_is_found_behind_a_gateway_or_in_a_log(scene: Scene) -> None:
     """Good, refused and broken requests left no key and no JWT in any log, and no key at the service."""
     for place in scene.places.values():

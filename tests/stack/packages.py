@@ -7,29 +7,34 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stack.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @cache
 def command_path(command: str, package: str) -> str:
     """Return the path of *command*; as root on Debian, install *package* first if it is missing."""
-    if not shutil.which(command) and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install(package)
-    path = shutil.which(command)
-    if not path:
-        raise StackError(f"{command} is missing: apt-get install {package}")
-    return path
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"  # servers are there, and users do not look there
+    return _found(lambda: shutil.which(command, path=path), command, package)
 
 
 @cache
 def debian_file(path: str, package: str) -> str:
-    """Return *path*, a file that *package* brings; as root on Debian, install it first if it is missing."""
-    if not Path(path).exists() and os.geteuid() == 0 and shutil.which("apt-get"):
+    """Return *path*, a file that *package* brings, in the same way."""
+    return _found(lambda: path if Path(path).exists() else None, path, package)
+
+
+def _found(look: Callable[[], str | None], what: str, package: str) -> str:
+    if not look() and os.geteuid() == 0 and shutil.which("apt-get"):
         _install(package)
-    if not Path(path).exists():
-        raise StackError(f"{path} is missing: apt-get install {package}")
-    return path
+    found = look()
+    if not found:
+        raise StackError(f"{what} is missing: apt-get install {package}")
+    return found
 
 
 def _install(package: str) -> None:
