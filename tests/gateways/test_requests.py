@@ -96,6 +96,27 @@ def test_other_headers_arrive_unchanged(place: Place) -> None:
         assert received.values(name) == [value]
 
 
+def test_who_waits_for_a_word_before_the_body_gets_it(place: Place) -> None:
+    """RFC 9110, 10.1.1: `Expect: 100-continue` delays nothing and stops nothing."""
+    expecting = ("Expect", "100-continue")
+    received = place.client.send("POST", "/", bearer(place.keystile.key), expecting, body=MEGABYTE).upstream
+    assert received is not None
+    assert received.body_length == len(MEGABYTE)
+    assert place.client.send("POST", "/", expecting, body=b"x").status == 401
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+def test_no_connection_is_taken_over(place: Place, protocol: str) -> None:
+    """What comes after an upgrade would be asked about by nobody: the service is never offered one."""
+    upgrade = (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", protocol), ("HTTP2-Settings", "AAMAAABk"))
+    answer = place.client.get("/", *upgrade, bearer(place.keystile.key))
+    if answer.upstream is None:
+        assert answer.status in (400, 403, 426)
+    else:
+        assert answer.upstream.values("upgrade") == []
+        assert "upgrade" not in str(answer.upstream.values("connection")).lower()
+
+
 def test_events_are_not_held_back(place: Place) -> None:
     """A stream of events, as MCP servers send it, comes through event by event."""
     assert place.client.read_events(bearer(place.keystile.key)) == (FIRST, SECOND)
