@@ -174,6 +174,15 @@ class HAProxy(Gateway):
 _SOON = ("--file-flush-interval-msec", "100")  # its access log
 
 
+class BrokenHAProxy(HAProxy):
+    """Debian's HAProxy with a script that fails at each request, as scripts can."""
+
+    def _configured(self) -> list[Path]:
+        configuration, script = super()._configured()
+        script.write_text(script.read_text().replace("core.httpclient()", "core.no_such_function()"))
+        return [configuration, script]
+
+
 def _installed(command: str) -> str:
     path = shutil.which(command, path=str(Path(sys.executable).parent))
     if not path:

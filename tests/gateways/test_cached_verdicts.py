@@ -9,6 +9,7 @@ import pytest
 from gateways.client import STRANGER, bearer
 from gateways.programs import CachingNginx
 from gateways.scene import Place
+from gateways.test_identity import AS_MANY_SCOPES_AS_FIT
 from gateways.test_secrecy import secrets_of
 from stack.processes import wait_until
 from unit.test_verify_door import IDENTITY
@@ -51,6 +52,11 @@ def test_nothing_is_kept_unless_keystile_allows_it(place: Place) -> None:
     assert place.client.get("/", bearer(place.keystile.key)).status == 200
     place.wire.cut()
     assert place.client.get("/", bearer(place.keystile.key)).status == 503
+
+
+def test_a_large_jwt_goes_through(place: Place) -> None:
+    """What a gateway is told of a key with many scopes is the same with the cache between."""
+    assert place.client.get("/", bearer(place.keystile.having(scopes=AS_MANY_SCOPES_AS_FIT))).status == 200
 
 
 def test_a_refusal_goes_through(place: Place) -> None:

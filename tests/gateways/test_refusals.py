@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateways.client import bearer
-from gateways.programs import Envoy
+from gateways.programs import BrokenHAProxy, Envoy
+from gateways.scene import Place
 from gateways.test_identity import identity
 from stack.processes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateways.scene import Place, Scene
+    from gateways.scene import Scene
 
 AWAY = (502, 503, 504)
 
@@ -99,6 +100,16 @@ def test_a_gateway_without_keystile_refuses(wire: Place) -> None:
     assert answer.status in AWAY
     wire.wire.resume()
     assert wait_until(lambda: wire.client.get("/", bearer(key)).status == 200, 30)
+
+
+def test_a_script_that_fails_lets_nobody_in(scene: Scene) -> None:
+    """HAProxy goes on with a request whose Lua action failed: then nobody has let it through."""
+    wire = scene.keystile.wires[BrokenHAProxy.convention]
+    folder = scene.folder / "broken"
+    with BrokenHAProxy.running(folder, keystile=wire.port, service=scene.echo.port) as gateway:
+        answer = Place(gateway, scene).client.get("/", bearer(scene.keystile.key))
+        assert (answer.status, answer.upstream) == (503, None)
+        assert "no_such_function" in gateway.log_path.read_text()
 
 
 def test_stopped_and_hanging_keystile_is_a_refusal(away: Scene) -> None:

@@ -58,6 +58,7 @@ core.register_action("keystile", { "http-req" }, function(txn)
             txn.http:req_set_header(name, answer.headers[name][0])
         end
         txn.http:req_del_header("x-api-key")
+        txn:set_var("txn.keystile", true) -- haproxy.cfg lets nothing else pass
     elseif answer and answer.status and answer.status >= 400 and answer.headers then
         refuse(txn, answer)
     else
