@@ -79,6 +79,15 @@ class Exchange:
         return token
 
 
+def _token_in(document: dict[str, Any], asked_at: float) -> Token | None:
+    text, life = document.get("access_token"), document.get("expires_in")
+    if not isinstance(text, str) or not _TOKEN.fullmatch(text):
+        return None
+    if not isinstance(life, int) or not 0 < life <= _LONGEST_LIFE:
+        return None
+    return Token(text, asked_at + life * _USED_FOR, document)
+
+
 def make_exchange(issuer: str, key: KeySource, resource: str, scope: str | Iterable[str], patience: float) -> Exchange:
     """Return an exchange at the checked address of *issuer*; *scope* is words in one string, or several."""
     scopes = scope.split() if isinstance(scope, str) else scope
