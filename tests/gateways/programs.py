@@ -117,6 +117,15 @@ class CachingNginx(Nginx):
         )
 
 
+class CachingNginxAtAGate(CachingNginx):
+    """The same, asking the gate `orders` of Keystile's file, as nginx's page says."""
+
+    def _configured(self) -> list[Path]:
+        site, cache = super()._configured()
+        site.write_text(site.read_text().replace("/sts/gate/nginx", "/sts/gate/orders"))
+        return [site, cache]
+
+
 class Caddy(Gateway):
     """PyPI's Caddy."""
 

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from gateways.programs import Gateway
 
 
+ORDERS = "https://orders.example.com"
+_GATES = f"""
+[gates.orders]
+audience = "{ORDERS}"
+scopes = ["read"]
+answers = "nginx"
+cache = "1m"
+"""
+
+
 @dataclass
 class Keystile:
     """One deployment on an embedded store, served once for each way of telling method and path.
@@ -43,7 +53,9 @@ class Keystile:
     def on(cls, folder: Path) -> Iterator[Keystile]:
         """Serve it with its data in *folder*."""
         issuer = f"http://127.0.0.1:{free_port()}/sts"
+        (folder / "gates.toml").write_text(_GATES)
         common = {
+            "KEYSTILE_GATES": str(folder / "gates.toml"),
             "KEYSTILE_DATA_DIR": str(folder / "data"),
             "KEYSTILE_ISSUER": issuer,
             "KEYSTILE_AUDIT_LOG": str(folder / "audit.log"),
@@ -74,17 +86,24 @@ class Keystile:
 
     def issue(self, **policy: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """Issue a key with such a policy."""
-        server = self.servers["x-forwarded"]
-        return Api(server.url, ADMIN_KEY, self.ledger).issue(owner=f"owner-{next(self._owners)}", **policy)
+        return self._api.issue(owner=f"owner-{next(self._owners)}", **policy)
 
-    def claims(self, token: str) -> dict[str, Any]:
-        """Return what a JWT says, verified as any service verifies it."""
+    def revoke(self, key: dict[str, Any]) -> None:
+        """Revoke that key, at the server that all gateways but Envoy ask."""
+        self._api.ask("DELETE", f"/keys/{key['key_id']}").raise_for_status()
+
+    @property
+    def _api(self) -> Api:
+        return Api(self.servers["x-forwarded"].url, ADMIN_KEY, self.ledger)
+
+    def claims(self, token: str, audience: str = "") -> dict[str, Any]:
+        """Return what a JWT says, verified as any service verifies it; by default for the default audience."""
         keys = jwt.PyJWKClient(f"{self.servers['x-forwarded'].url}/sts/jwks.json")
         claims: dict[str, Any] = jwt.decode(
             token,
             keys.get_signing_key_from_jwt(token),
             ["RS256"],
-            audience=f"{self.issuer}/default",
+            audience=audience or f"{self.issuer}/default",
             issuer=self.issuer,
         )
         return claims

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateways.client import STRANGER, bearer
-from gateways.programs import CachingNginx
-from gateways.scene import Place
+from gateways.programs import CachingNginx, CachingNginxAtAGate
+from gateways.scene import ORDERS, Place
 from gateways.test_identity import AS_MANY_SCOPES_AS_FIT
 from gateways.test_secrecy import secrets_of
 from stack.processes import wait_until
@@ -107,6 +107,29 @@ def test_no_key_is_kept(place: Place, caching: CachingNginx) -> None:
     written = "".join(path.read_text("latin-1") for path in files_in(caching.cache))
     assert TOKEN in written
     assert not any(secret in written for secret in secrets_of(place.keystile.key["api_key"]))
+
+
+def test_a_gate_s_own_verdicts_are_kept(scene: Scene) -> None:
+    """Of a gate that allows it: a yes outlives a revoke; a missing scope, and a key with limits, are asked about."""
+    wire, keystile = scene.keystile.wires["x-forwarded"], scene.keystile
+    folder = scene.folder / "caching-at-a-gate"
+    with CachingNginxAtAGate.running(folder, keystile=wire.port, service=scene.echo.port) as gateway:
+        client = Place(gateway, scene).client
+        key = keystile.issue(scopes=["read"], audiences=[ORDERS])
+        received = client.get("/orders", bearer(key)).upstream
+        assert received is not None
+        (authorization,) = received.values("authorization")
+        assert keystile.claims(authorization.removeprefix("Bearer "), ORDERS)["client_id"] == key["key_id"]
+        keystile.revoke(key)
+        kept = client.get("/orders", bearer(key)).upstream
+        assert kept is not None
+        assert kept.values("authorization") == [authorization]
+        assert client.get("/others", bearer(key)).status == 401
+        lacking = client.get("/orders", bearer(keystile.issue(scopes=["write"], audiences=[ORDERS])))
+        assert (lacking.status, lacking.upstream) == (403, None)
+        assert lacking.header("www-authenticate") == 'Bearer error="insufficient_scope", scope="read"'
+        limited = bearer(keystile.issue(scopes=["read"], audiences=[ORDERS], requests_per_day=1))
+        assert [client.get("/orders", limited).status for _ in range(2)] == [200, 429]
 
 
 def files_in(folder: Path) -> Iterator[Path]:
