@@ -10,10 +10,10 @@ _SECONDS = {unit: int(timedelta(**{name: 1}).total_seconds()) for unit, name in 
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 
 
-def parse_duration(value: object) -> object:
-    """Read `90`, `90s`, `15m`, `2h` or `1d`; anything else is left for the caller's validation to refuse."""
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    return timedelta(**{_UNITS[match[2] or "s"]: int(match[1])}) if match else value
+def parse_duration(text: str) -> timedelta | None:
+    """Read `90`, `90s`, `15m`, `2h` or `1d`; None for anything else."""
+    match = _DURATION.fullmatch(text)
+    return timedelta(**{_UNITS[match[2] or "s"]: int(match[1])}) if match else None
 
 
 def duration_text(value: object) -> str:

@@ -72,7 +72,7 @@ def _check_name(name: str) -> str:
 
 def _read_cache(value: object) -> timedelta:
     read = parse_duration(str(value)) if type(value) in (str, int) else None
-    if not isinstance(read, timedelta) or read > LONGEST_CACHE:
+    if read is None or read > LONGEST_CACHE:
         raise ValueError(f"it is like 5s, at most {duration_text(LONGEST_CACHE)}")
     return read
 

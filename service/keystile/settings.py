@@ -62,8 +62,13 @@ def _parse_list(value: object) -> object:
     return value
 
 
+def _parse_duration(value: object) -> object:
+    parsed = parse_duration(value) if isinstance(value, str) else None
+    return value if parsed is None else parsed  # what is none is for pydantic to refuse
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_list)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
 
 
 class Settings(BaseSettings):

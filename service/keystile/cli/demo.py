@@ -6,15 +6,14 @@ import asyncio
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 from keystile.adapters.secret_files import replace
 from keystile.assembly import now
 from keystile.authority.lifecycle import KeyRequest
+from keystile.cli.fetching import fetch_json
 from keystile.cli.output import print_line
-from keystile.errors import KeyRefusedError
+from keystile.errors import CannotTellError, KeyRefusedError
 from keystile.http.server import check_port, serve
 from keystile.policy import RequestContext
 from keystile.restrictions import Policy
@@ -75,9 +74,9 @@ def _announce(document: dict[str, Any]) -> None:
     end = time.monotonic() + _START_PATIENCE
     while time.monotonic() < end:
         try:
-            with urllib.request.urlopen(f"{document['url']}/readyz", timeout=1):  # noqa: S310 - our own http URL
-                break
-        except (urllib.error.URLError, OSError):
+            fetch_json(f"{document['url']}/readyz", direct=True)
+            break
+        except CannotTellError:
             time.sleep(0.1)
     else:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from keystile.durations import parse_duration
 from keystile.records import parse_moment
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
 app = typer.Typer(help="Issue, watch, change and end API keys.", no_args_is_help=True, rich_markup_mode=None)
 _WHOLE_KEY = re.compile(r"[a-z0-9]+_(?:live|test)_([0-9a-z]{12})_", re.ASCII)
@@ -39,7 +38,7 @@ Expires = Annotated[str | None, typer.Option(help="90d, 1y, never, or a date. De
 def read_span(text: str, option: str) -> timedelta:
     """Read `0`, `90s`, `12h` or `7d`."""
     lasting = parse_duration(text)
-    if not isinstance(lasting, timedelta):
+    if lasting is None:
         raise typer.BadParameter("this is like 0, 90s, 12h or 7d", param_hint=option)
     return lasting
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from keystile.authority.alterations import Wanted
@@ -23,7 +22,7 @@ from keystile.rights import Action
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from keystile.assembly import Deployment
     from keystile.authority.administration import Asker, Place
@@ -285,7 +284,7 @@ class Handlers:
 def _grace(asked: int | str) -> timedelta:
     """Return the grace that was asked for: seconds, or a text as on the command line."""
     grace = parse_duration(str(asked))
-    if not isinstance(grace, timedelta):
+    if grace is None:
         raise PolicyRefusedError("a grace is like 0, 90s, 12h or 7d", "grace")
     return grace
 
