@@ -12,10 +12,12 @@ import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from keystile.authority.tracing import DECIDE, IN_PROCESS, IN_REDIS, QUERY, SHAPE, STEPS
+from keystile.adapters.otel import OtelTracer
+from keystile.authority.tracing import DECIDE, IN_PROCESS, IN_REDIS, QUERY, SHAPE, STEPS, traced_verifier
 from keystile.authority.verifier import Verifier
 from keystile.errors import ConfigurationError
 from keystile.wiring import check_files
+from unit.builders import asked
 from unit.gated import ask, gated
 from unit.served import MCP, basic, bearer, key_id, serving, settings_in
 from unit.test_metrics import REASONS
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from unit.served import Client, Prepared
+    from unit.world import World
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = ("traceparent", f"00-{TRACE}-{PARENT}-01")
@@ -97,7 +100,24 @@ async def test_each_step_is_a_span(traced: Traced, prepared: Prepared, tmp_path:
         [(QUERY, None), (DECIDE, None)],
     ]
     assert set(STEPS) >= {name for request in traced.requests() for name, _ in request}
-    assert IN_REDIS in STEPS
+
+
+async def test_what_is_asked_elsewhere_is_told(world: World) -> None:
+    """A process that has read nothing asks Redis; what was found there, or not, is told before what it asks next."""
+    exporter = InMemorySpanExporter()
+    traced, tracer = Traced(exporter), OtelTracer(exporter, "0")
+    issued, other = await world.issue(), await world.start()
+    for process in (world.here, other):
+        verifier = traced_verifier(process.verifier, tracer)
+        with tracer.request("verify", "GET", ""):
+            await verifier.verify(issued.key.reveal(), asked())
+        await world.settle()
+    await tracer.close()
+    cold = [(IN_PROCESS, "nothing"), (SHAPE, "good")]
+    assert traced.requests() == [
+        [*cold, (IN_REDIS, False), (QUERY, True), (DECIDE, None)],
+        [*cold, (IN_REDIS, True), (DECIDE, None)],
+    ]
 
 
 async def test_a_gate_of_a_file_tells_the_same_steps(traced: Traced, prepared: Prepared, tmp_path: Path) -> None:
