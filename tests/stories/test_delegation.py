@@ -16,8 +16,11 @@ from authlib.integrations.base_client import OAuthError  # type: ignore[import-u
 from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]  # it has no types
 
 from stack import KeystileServer
+from stack.keystile_server import keystile_command
 from stack.processes import soon
+from stories.demo import running_demo
 from stories.keycloak_world import KeycloakWorld
+from stories.world import plain_environment
 
 if TYPE_CHECKING:
     from stories.world import World
@@ -69,22 +72,24 @@ def claims_of(deployment: World, token: str, audience: str) -> dict[str, Any]:
     return claims
 
 
-def test_what_the_readme_says_of_agents_is_true(embedded: World) -> None:
-    """Its lines, pasted with the ids and keys at hand, let an agent act and get its JWT."""
-    person, agent = embedded.issue("alice"), embedded.issue("agent")
+def test_what_the_readme_says_of_agents_is_true(tmp_path: Path) -> None:
+    """Its lines, pasted beside a running demo, let an agent act and get its JWT."""
+    (field,) = re.findall(r"^field\(\) .*$", _README, re.MULTILINE)
     (block,) = [each for each in re.findall(r"```sh\n(.*?)```", _README, re.DOTALL) if "actor_token" in each]
-    command, curl = block.split("\n", 1)
-    words = command.replace("AGENT_KEY_ID", agent["key_id"]).replace("KEY_ID", person["key_id"]).split()
-    assert embedded.cli(*words[1:]).returncode == 0
-    done = subprocess.run(  # noqa: S603 - as a person pastes it
-        ["sh", "-ec", curl.replace("http://127.0.0.1:8400", embedded.server.url)],  # noqa: S607
-        env={**os.environ, "KEY": person["api_key"], "AGENT_KEY": agent["api_key"]},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    claims = claims_of(embedded, json.loads(done.stdout)["access_token"], f"{embedded.issuer}/default")
-    assert claims["act"]["client_id"] == agent["key_id"]
+    with running_demo(tmp_path) as demo:
+        paths = {"PATH": f"{Path(keystile_command()).parent}:{os.environ['PATH']}", "KEY": demo.document["api_key"]}
+        done = subprocess.run(  # noqa: S603 - as a person pastes it
+            ["sh", "-ec", f"{field}\n{block}".replace("http://127.0.0.1:8400", demo.document["url"])],  # noqa: S607
+            cwd=tmp_path,
+            env=plain_environment() | paths,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    token = json.loads(done.stdout.strip().splitlines()[-1])["access_token"]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["client_id"] == demo.document["key_id"]
+    assert claims["act"]["client_id"] in done.stdout
 
 
 def test_authlib_gets_tokens_by_both_grants(deployment: World) -> None:

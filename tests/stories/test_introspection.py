@@ -101,7 +101,7 @@ def test_gateway_turns_a_key_into_a_jwt(deployment: World) -> None:
 
 def test_the_readme_s_lines_are_true(tmp_path: Path) -> None:
     """The README's lines on resource servers, pasted beside a running demo, do what is said under them."""
-    (block,) = re.findall(r"```sh\n(SERVER=.*?)```", _README, re.DOTALL)
+    (block,) = re.findall(r"```sh\n(field\(\) .*?)```", _README, re.DOTALL)
     with running_demo(tmp_path) as demo:
         pasted = block.replace("http://127.0.0.1:8400", demo.document["url"])
         paths = {"PATH": f"{Path(keystile_command()).parent}:{os.environ['PATH']}", "KEY": demo.document["api_key"]}
@@ -116,4 +116,4 @@ def test_the_readme_s_lines_are_true(tmp_path: Path) -> None:
         )
     told, phantom, ended = done.stdout.split("\n")[:3]
     assert json.loads(told)["active"] is True
-    assert (phantom.count("."), ended) == (2, "")
+    assert (phantom.count("."), ended) == (2, "200")

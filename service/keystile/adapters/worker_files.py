@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 from itertools import islice
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class WorkerFiles:
         self._folder = folder
         self._lock = -1
         self._place = -1
+        self._writing = Lock()
 
     def clear(self) -> None:
         """Forget everything: for a server that starts, before its workers do."""
@@ -56,12 +58,15 @@ class WorkerFiles:
 
     def write(self, text: str) -> None:
         """Put *text* into our place, at once for every reader. A power cut may lose it: who starts after it clears."""
-        unfinished = self._folder / f"{self._place}.new"
-        unfinished.unlink(missing_ok=True)  # what a killed worker left, or a pipe that nobody reads
-        file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w", encoding="utf-8") as opened:
-            opened.write(text)
-        unfinished.rename(self._file)
+        with self._writing:  # whoever waited for a write may have been cancelled, and its thread goes on
+            if self._place < 0:
+                return
+            unfinished = self._folder / f"{self._place}.new"
+            unfinished.unlink(missing_ok=True)  # what a killed worker left, or a pipe that nobody reads
+            file = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(file, "w", encoding="utf-8") as opened:
+                opened.write(text)
+            unfinished.rename(self._file)
 
     def others(self) -> list[str]:
         """Return what stands in all other places."""
@@ -70,9 +75,10 @@ class WorkerFiles:
 
     def close(self) -> None:
         """Give our place back."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = self._place = -1
+        with self._writing:
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = self._place = -1
 
     @property
     def _file(self) -> Path:

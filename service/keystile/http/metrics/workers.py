@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -61,11 +61,13 @@ class Workers:
             self._failing = False
             return mine
 
-    async def run(self) -> None:
-        """Tell once a second until cancelled."""
-        while True:
+    async def run(self, ended: asyncio.Event) -> None:
+        """Tell once a second until *ended*."""
+        while not ended.is_set():
             await self.tell()
-            await asyncio.sleep(PAUSE)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE):
+                    await ended.wait()
 
     async def close(self) -> None:
         """Tell a last time, and leave our place to another."""
@@ -83,11 +85,12 @@ async def open_workers(read: Callable[[], Reading], files: WorkerFiles) -> Async
     """Tell our numbers while the block runs."""
     workers = Workers(read, files)
     await workers.tell()
-    telling = asyncio.create_task(workers.run())
+    ended = asyncio.Event()
+    telling = asyncio.create_task(workers.run(ended))
     try:
         yield workers
     finally:
-        telling.cancel()
+        ended.set()  # not cancelled: a write that has begun would go on beside the last one
         await asyncio.gather(telling, return_exceptions=True)
         await workers.close()
 
